@@ -1,0 +1,109 @@
+#![doc = include_str!("../README.md")]
+
+mod settings;
+
+use std::future::Future;
+
+use futures_util::stream::{self, StreamExt};
+use mesh_client::{MailboxId, MessageId};
+use mesh_pipeline::Error;
+use mesh_pipeline::lease::Leases;
+use mesh_pipeline::mesh::Mesh;
+use mesh_pipeline::rows::AcknowledgedRows;
+use mesh_pipeline::secrets::SecretSource;
+use mesh_pipeline::state::{AckRequest, AckResponse, Invocation, Stored};
+use tracing::{error, info, warn};
+
+pub use settings::Settings;
+
+/// What the function asks of MESH.
+pub trait Inbox: Send + Sync {
+    /// Takes the message off the inbox.
+    fn acknowledge(
+        &self,
+        mailbox: &MailboxId,
+        message: &MessageId,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+impl<S: SecretSource> Inbox for Mesh<S> {
+    async fn acknowledge(&self, id: &MailboxId, message: &MessageId) -> Result<(), Error> {
+        self.call(
+            id,
+            |mailbox| async move { mailbox.acknowledge(message).await },
+        )
+        .await
+    }
+}
+
+/// What the function works with.
+pub struct Ack<I, L, R> {
+    /// MESH.
+    pub inbox: I,
+    /// Who may work on a mailbox.
+    pub leases: L,
+    /// What is known of messages.
+    pub rows: R,
+}
+
+// Enough to hide the network's delay, few enough not to be a burden to MESH.
+const AT_ONCE: usize = 8;
+
+/// Answers one request.
+///
+/// # Errors
+/// The first error of any message, after all have been tried.
+pub async fn handle<I: Inbox, L: Leases, R: AcknowledgedRows>(
+    ack: &Ack<I, L, R>,
+    invocation: Invocation,
+    request: AckRequest,
+) -> Result<AckResponse, Error> {
+    let mailbox = &request.mailbox;
+    if !ack
+        .leases
+        .take(mailbox, &invocation.execution, invocation.deadline)
+        .await?
+    {
+        info!(logReference = "MESHPOLL0002", %mailbox, "another execution has taken the mailbox over");
+        return Ok(AckResponse { acknowledged: 0 });
+    }
+    let results: Vec<_> = stream::iter(&request.stored)
+        .map(|stored| acknowledge(ack, mailbox, stored))
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    let acknowledged = results.iter().filter(|result| result.is_ok()).count();
+    results
+        .into_iter()
+        .find_map(Result::err)
+        .map_or(Ok(AckResponse { acknowledged }), Err)
+}
+
+async fn acknowledge<I: Inbox, L, R: AcknowledgedRows>(
+    ack: &Ack<I, L, R>,
+    mailbox: &MailboxId,
+    stored: &Stored,
+) -> Result<(), Error> {
+    let message_id = &stored.message_id;
+    let result = match ack.inbox.acknowledge(mailbox, message_id).await {
+        Err(Error::MessageGone(_)) => {
+            warn!(%mailbox, %message_id, "stored, but no longer in MESH: nothing to acknowledge");
+            Ok(())
+        }
+        result => result,
+    };
+    match result {
+        Ok(()) => {
+            ack.rows.acknowledged(message_id).await?;
+            info!(logReference = "MESHMBOX0006", %mailbox, %message_id, "acknowledged");
+            Ok(())
+        }
+        Err(failure) => {
+            error!(%mailbox, %message_id, error = failure.chain(), "not acknowledged");
+            Err(failure)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

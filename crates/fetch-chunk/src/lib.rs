@@ -1,0 +1,177 @@
+#![doc = include_str!("../README.md")]
+
+mod destination;
+mod messages;
+mod parts;
+mod receive;
+mod settings;
+
+use futures_util::stream::{self, StreamExt};
+use mesh_client::MailboxId;
+use mesh_pipeline::events::RECEIVED;
+use mesh_pipeline::lease::Leases;
+use mesh_pipeline::rows::{ReceivingRows, Row};
+use mesh_pipeline::state::{Batch, Failed, FetchResponse, Invocation, Pending, Stored};
+use mesh_pipeline::store::ObjectWriter;
+use mesh_pipeline::{Error, clock};
+use tokio::time::Instant;
+use tracing::{error, info};
+
+pub use messages::{Chunk, Messages};
+pub use settings::Settings;
+
+/// What the function works with.
+pub struct Fetch<M, L, R, W> {
+    /// MESH.
+    pub messages: M,
+    /// Who may work on a mailbox.
+    pub leases: L,
+    /// What is known of messages.
+    pub rows: R,
+    /// Where messages go.
+    pub bucket: W,
+    /// Names and limits.
+    pub settings: Settings,
+}
+
+// A part that is being written when time runs out still has to be finished, and the answer given.
+const MARGIN: std::time::Duration = std::time::Duration::from_secs(45);
+
+// Each message at work may hold two parts in memory.
+const AT_ONCE: usize = 4;
+
+enum Outcome {
+    Stored(Box<Row>),
+    Unfinished(Pending),
+    Failed(Failed, Error),
+}
+
+/// Answers one request.
+///
+/// # Errors
+/// See the crate's documentation.
+pub async fn handle<M, L, R, W>(
+    fetch: &Fetch<M, L, R, W>,
+    invocation: Invocation,
+    batch: Batch,
+) -> Result<FetchResponse, Error>
+where
+    M: Messages,
+    L: Leases,
+    R: ReceivingRows,
+    W: ObjectWriter,
+{
+    let mailbox = batch.mailbox;
+    let mut response = FetchResponse {
+        mailbox: mailbox.clone(),
+        messages: Vec::new(),
+        stored: Vec::new(),
+        stored_count: 0,
+        failed: batch.failed,
+        events: Vec::new(),
+    };
+    if !fetch
+        .leases
+        .take(&mailbox, &invocation.execution, invocation.deadline)
+        .await?
+    {
+        info!(logReference = "MESHPOLL0002", %mailbox, "another execution has taken the mailbox over");
+        return Ok(response);
+    }
+    let until = end_of_work(&invocation);
+    let outcomes: Vec<_> = stream::iter(batch.messages)
+        .map(|pending| attempt(fetch, &mailbox, pending, &invocation.execution, until))
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
+    let around = outcomes
+        .iter()
+        .all(|outcome| matches!(outcome, Outcome::Failed(_, error) if !error.is_of_the_message()));
+    for outcome in outcomes {
+        match outcome {
+            Outcome::Stored(row) => {
+                response.stored.extend(
+                    row.message_id
+                        .as_deref()
+                        .and_then(|id| id.parse().ok())
+                        .map(|message_id| Stored { message_id }),
+                );
+                response
+                    .events
+                    .push(fetch.settings.labels.entry(RECEIVED, &row));
+            }
+            Outcome::Unfinished(pending) => response.messages.push(pending),
+            // Nothing is lost by failing as a whole: the state machine waits, or names the cause.
+            Outcome::Failed(_, error) if around => return Err(error),
+            Outcome::Failed(failed, _) => response.failed.push(failed),
+        }
+    }
+    response.stored_count = response.stored.len();
+    Ok(response)
+}
+
+// Deadlines come as wall-clock times, waits are measured on the monotonic clock.
+fn end_of_work(invocation: &Invocation) -> Instant {
+    let left: std::time::Duration = (invocation.deadline - clock::now())
+        .try_into()
+        .unwrap_or_default();
+    Instant::now() + left.saturating_sub(MARGIN)
+}
+
+async fn attempt<M, L, R, W>(
+    fetch: &Fetch<M, L, R, W>,
+    mailbox: &MailboxId,
+    pending: Pending,
+    execution: &str,
+    until: Instant,
+) -> Outcome
+where
+    M: Messages,
+    L: Leases,
+    R: ReceivingRows,
+    W: ObjectWriter,
+{
+    if Instant::now() >= until {
+        return Outcome::Unfinished(pending);
+    }
+    let message_id = pending.message_id.clone();
+    match receive::receive(fetch, mailbox, pending, execution, until).await {
+        Ok(outcome) => outcome,
+        Err((attempts, failure)) => {
+            error!(
+                logReference = "MESHFETCH0006",
+                %mailbox,
+                %message_id,
+                attempts,
+                error_name = failure.name(),
+                error = failure.chain(),
+                "not stored; it stays in MESH"
+            );
+            let noted = match failure {
+                // Listed once more after it was not there: MESH's list is wrong, not late.
+                Error::MessageGone(_) if attempts > 1 => {
+                    fetch.rows.gone(&message_id, &failure).await
+                }
+                _ => {
+                    let wait = attempts
+                        .checked_sub(fetch.settings.max_attempts)
+                        .map(|over| clock::now() + clock::backoff(over));
+                    fetch.rows.attempt_failed(&message_id, &failure, wait).await
+                }
+            };
+            if let Err(unnoted) = noted {
+                error!(%message_id, error = unnoted.chain(), "the row could not be told");
+            }
+            Outcome::Failed(
+                Failed {
+                    message_id,
+                    error: failure.name().to_owned(),
+                },
+                failure,
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

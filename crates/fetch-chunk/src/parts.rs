@@ -1,0 +1,166 @@
+//! Which bytes become which part.
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use mesh_client::{MailboxId, MessageHeaders, MessageId};
+use mesh_pipeline::{Error, Fault};
+use tokio::time::{Instant, timeout_at};
+
+use crate::messages::{Chunk, Messages};
+
+const MIB: usize = 1024 * 1024;
+
+/// The number of parts that S3 allows.
+pub(crate) const MAX_PARTS: i32 = 10_000;
+
+/// Bytes of a part: 8 MiB for the first half of S3's 10,000 parts, 16 MiB for the rest: 117 GiB in all, above MESH's 100 GB.
+pub(crate) fn part_size(number: i32) -> usize {
+    if number <= MAX_PARTS / 2 {
+        8 * MIB
+    } else {
+        16 * MIB
+    }
+}
+
+/// Where in the message a part ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct End {
+    /// The chunk in which it ended.
+    pub(crate) chunk: u32,
+    /// Decoded bytes of that chunk up to there.
+    pub(crate) offset: u64,
+}
+
+/// What was read for a part.
+pub(crate) enum Filled {
+    /// A whole part.
+    Part(Bytes, End),
+    /// The rest of the message: less than a part, perhaps nothing.
+    Rest(Bytes),
+    /// Time ran out before the part was full.
+    OutOfTime,
+}
+
+/// The decoded bytes of a message across its chunks.
+pub(crate) struct Source<'a, M> {
+    messages: &'a M,
+    mailbox: &'a MailboxId,
+    message: &'a MessageId,
+    until: Instant,
+    chunk: Chunk,
+    number: u32,
+    offset: u64,
+    over: BytesMut,
+    ended: bool,
+}
+
+impl<'a, M: Messages> Source<'a, M> {
+    /// Opens the message at a chunk and skips so many of its decoded bytes.
+    pub(crate) async fn open(
+        messages: &'a M,
+        mailbox: &'a MailboxId,
+        message: &'a MessageId,
+        number: u32,
+        skip: u64,
+        until: Instant,
+    ) -> Result<Self, Error> {
+        let chunk = messages.download(mailbox, message, number).await?;
+        let mut source = Self {
+            messages,
+            mailbox,
+            message,
+            until,
+            chunk,
+            number,
+            offset: 0,
+            over: BytesMut::new(),
+            ended: false,
+        };
+        source.skip(skip).await?;
+        Ok(source)
+    }
+
+    /// The headers of the chunk that is being read: every chunk has them all.
+    pub(crate) fn headers(&self) -> &MessageHeaders {
+        &self.chunk.headers
+    }
+
+    /// Chunks of the message; 0 for a report.
+    pub(crate) fn total(&self) -> u32 {
+        self.chunk.total
+    }
+
+    async fn skip(&mut self, mut bytes: u64) -> Result<(), Error> {
+        while bytes > 0 {
+            let Some(mut read) = self.chunk.body.next().await.transpose()? else {
+                return Err(Error::InvalidMessage(Fault::new(format!(
+                    "chunk {} of message {} is {bytes} bytes shorter than when it was begun; it is fetched from its beginning next time",
+                    self.number, self.message
+                ))));
+            };
+            let skipped = bytes.min(read.len() as u64);
+            // skipped <= read.len(), so it fits.
+            let _ = read.split_to(usize::try_from(skipped).unwrap_or(read.len()));
+            bytes -= skipped;
+            self.offset += skipped;
+            self.keep(&read);
+        }
+        Ok(())
+    }
+
+    /// Reads until a part of that size is full, the message ends, or time runs out.
+    pub(crate) async fn fill(&mut self, size: usize) -> Result<Filled, Error> {
+        let mut buffer = std::mem::take(&mut self.over);
+        loop {
+            if buffer.len() >= size {
+                self.over = buffer.split_off(size);
+                let end = End {
+                    chunk: self.number,
+                    offset: self.offset - self.over.len() as u64,
+                };
+                return Ok(Filled::Part(buffer.freeze(), end));
+            }
+            if self.ended {
+                return Ok(Filled::Rest(buffer.freeze()));
+            }
+            match timeout_at(self.until, self.next()).await {
+                Err(_) => return Ok(Filled::OutOfTime),
+                Ok(next) => match next? {
+                    Some(bytes) => buffer.extend_from_slice(&bytes),
+                    None => self.ended = true,
+                },
+            }
+        }
+    }
+
+    fn keep(&mut self, bytes: &Bytes) {
+        self.offset += bytes.len() as u64;
+        self.over.extend_from_slice(bytes);
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        loop {
+            if let Some(bytes) = self.chunk.body.next().await.transpose()? {
+                self.offset += bytes.len() as u64;
+                return Ok(Some(bytes));
+            }
+            if self.number >= self.chunk.total {
+                return Ok(None);
+            }
+            let total = self.chunk.total;
+            let next = self
+                .messages
+                .download(self.mailbox, self.message, self.number + 1)
+                .await?;
+            if next.total != total {
+                return Err(Error::InvalidMessage(Fault::new(format!(
+                    "message {} had {total} chunks and now has {}",
+                    self.message, next.total
+                ))));
+            }
+            self.chunk = next;
+            self.number += 1;
+            self.offset = 0;
+        }
+    }
+}

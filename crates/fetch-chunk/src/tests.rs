@@ -1,0 +1,426 @@
+//! Whole messages through the handler, with MESH, the bucket and the tables in memory.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
+use mesh_client::{MailboxId, MessageId};
+use mesh_pipeline::events::EventLabels;
+use mesh_pipeline::lease::Leases;
+use mesh_pipeline::rows::{Begun, Received, ReceivingRows, Row, Status};
+use mesh_pipeline::settings::MeshSettings;
+use mesh_pipeline::state::{Batch, FetchResponse, Invocation, Pending, Position};
+use mesh_pipeline::store::{Attributes, Found, ObjectWriter, Stored, Written};
+use mesh_pipeline::{Error, Fault, clock};
+use time::OffsetDateTime;
+
+use super::{Chunk, Fetch, Messages, Settings, handle};
+
+const MIB: usize = 1024 * 1024;
+
+#[derive(Default)]
+struct Mesh {
+    messages: HashMap<String, Vec<Bytes>>,
+    // Each piece of a body takes so long.
+    pace: Duration,
+    downloads: Mutex<Vec<u32>>,
+}
+
+impl Messages for Mesh {
+    async fn download(
+        &self,
+        _: &MailboxId,
+        message: &MessageId,
+        chunk: u32,
+    ) -> Result<Chunk, Error> {
+        let Some(chunks) = self.messages.get(message.as_ref()) else {
+            return Err(Error::MessageGone(Fault::new("not there")));
+        };
+        self.downloads.lock().unwrap().push(chunk);
+        let pace = self.pace;
+        let pieces: Vec<_> = chunks[chunk as usize - 1]
+            .chunks(MIB)
+            .map(Bytes::copy_from_slice)
+            .collect();
+        let body = stream::iter(pieces).then(move |piece| async move {
+            tokio::time::sleep(pace).await;
+            Ok(piece)
+        });
+        Ok(Chunk {
+            headers: [
+                ("mex-messageid", message.as_ref()),
+                ("mex-messagetype", "DATA"),
+                ("mex-from", "X26ABC1"),
+                ("content-type", "text/csv"),
+            ]
+            .into_iter()
+            .collect(),
+            total: u32::try_from(chunks.len()).unwrap(),
+            body: body.boxed(),
+        })
+    }
+}
+
+struct Lease(bool);
+
+impl Leases for Lease {
+    async fn take(&self, _: &MailboxId, _: &str, _: OffsetDateTime) -> Result<bool, Error> {
+        Ok(self.0)
+    }
+    async fn release(&self, _: &MailboxId, _: &str) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Rows(Mutex<HashMap<String, Row>>);
+
+impl Rows {
+    fn change(&self, message: &MessageId, change: impl FnOnce(&mut Row)) -> Row {
+        let mut rows = self.0.lock().unwrap();
+        let row = rows.entry(message.to_string()).or_default();
+        row.message_id = Some(message.to_string());
+        change(row);
+        row.clone()
+    }
+}
+
+impl ReceivingRows for Rows {
+    async fn begin(&self, _: &MailboxId, message: &MessageId, _: &str) -> Result<Begun, Error> {
+        Ok(Begun::Fetch(self.change(message, |row| {
+            row.status = Some(Status::Receiving);
+            row.attempts = Some(row.attempts.unwrap_or(0) + 1);
+        })))
+    }
+    async fn checkpoint(&self, message: &MessageId, position: &Position) -> Result<(), Error> {
+        self.change(message, |row| {
+            row.upload_id = Some(position.upload_id.clone());
+            row.s3_key = Some(position.key.clone());
+            row.next_chunk = Some(position.next_chunk);
+            row.skip = Some(position.skip);
+            row.next_part = Some(position.next_part);
+        });
+        Ok(())
+    }
+    async fn received(&self, message: &MessageId, received: &Received) -> Result<Row, Error> {
+        Ok(self.change(message, |row| {
+            row.status = Some(Status::Received);
+            row.s3_key = Some(received.key.clone());
+            row.size = received.size;
+            row.chunks = received.chunks;
+        }))
+    }
+    async fn attempt_failed(
+        &self,
+        message: &MessageId,
+        error: &Error,
+        _: Option<OffsetDateTime>,
+    ) -> Result<(), Error> {
+        self.change(message, |row| row.error = Some(error.row_text()));
+        Ok(())
+    }
+    async fn gone(&self, message: &MessageId, _: &Error) -> Result<(), Error> {
+        self.change(message, |row| row.status = Some(Status::Gone));
+        Ok(())
+    }
+}
+
+type Upload = (Attributes, BTreeMap<i32, Bytes>);
+
+#[derive(Default)]
+struct Bucket {
+    objects: Mutex<BTreeMap<String, (Bytes, Attributes)>>,
+    uploads: Mutex<BTreeMap<String, Upload>>,
+}
+
+impl Bucket {
+    fn store(&self, key: &str, body: Bytes, attributes: &Attributes, overwrite: bool) -> Written {
+        let mut objects = self.objects.lock().unwrap();
+        if !overwrite && objects.contains_key(key) {
+            return Written::Taken;
+        }
+        objects.insert(key.to_owned(), (body, attributes.clone()));
+        Written::Stored(None)
+    }
+}
+
+impl ObjectWriter for Bucket {
+    async fn head(&self, key: &str) -> Result<Found, Error> {
+        Ok(match self.objects.lock().unwrap().get(key) {
+            None => Found::Absent,
+            Some((body, attributes)) => Found::Object(Stored {
+                version_id: None,
+                size: body.len() as u64,
+                metadata: attributes.metadata.clone(),
+            }),
+        })
+    }
+    async fn put(
+        &self,
+        key: &str,
+        body: Bytes,
+        attributes: &Attributes,
+        overwrite: bool,
+    ) -> Result<Written, Error> {
+        Ok(self.store(key, body, attributes, overwrite))
+    }
+    async fn start(&self, _: &str, attributes: &Attributes) -> Result<String, Error> {
+        let mut uploads = self.uploads.lock().unwrap();
+        let id = format!("upload-{}", uploads.len());
+        uploads.insert(id.clone(), (attributes.clone(), BTreeMap::new()));
+        Ok(id)
+    }
+    async fn is_open(&self, _: &str, upload_id: &str) -> Result<bool, Error> {
+        Ok(self.uploads.lock().unwrap().contains_key(upload_id))
+    }
+    async fn part(&self, _: &str, upload_id: &str, number: i32, body: Bytes) -> Result<(), Error> {
+        let mut uploads = self.uploads.lock().unwrap();
+        uploads.get_mut(upload_id).unwrap().1.insert(number, body);
+        Ok(())
+    }
+    async fn complete(
+        &self,
+        key: &str,
+        upload_id: &str,
+        last: i32,
+        overwrite: bool,
+    ) -> Result<Written, Error> {
+        let (attributes, parts) = self.uploads.lock().unwrap().remove(upload_id).unwrap();
+        let parts: Vec<_> = parts.range(..=last).map(|(_, part)| part.clone()).collect();
+        // S3 takes no part but the last below 5 MiB.
+        assert!(parts.iter().rev().skip(1).all(|part| part.len() >= 5 * MIB));
+        Ok(self.store(key, parts.concat().into(), &attributes, overwrite))
+    }
+    async fn abort(&self, _: &str, upload_id: &str) -> Result<(), Error> {
+        self.uploads.lock().unwrap().remove(upload_id);
+        Ok(())
+    }
+}
+
+fn fetch(messages: &[(&str, Vec<Bytes>)]) -> Fetch<Mesh, Lease, Rows, Bucket> {
+    Fetch {
+        messages: Mesh {
+            messages: messages
+                .iter()
+                .map(|(id, chunks)| ((*id).to_owned(), chunks.clone()))
+                .collect(),
+            ..Mesh::default()
+        },
+        leases: Lease(true),
+        rows: Rows::default(),
+        bucket: Bucket::default(),
+        settings: Settings {
+            mesh: MeshSettings {
+                url: String::new(),
+                secrets_prefix: String::new(),
+                verify_ssl: true,
+            },
+            messages_table: String::new(),
+            leases_table: String::new(),
+            row_retention_days: 400,
+            bucket: "live-mesh".to_owned(),
+            labels: EventLabels {
+                source: "mesh-client".to_owned(),
+                bucket_arn: "arn:aws:s3:::live-mesh".to_owned(),
+            },
+            max_attempts: 5,
+        },
+    }
+}
+
+fn bytes(length: usize, seed: u8) -> Bytes {
+    (0..=250u8)
+        .cycle()
+        .take(length)
+        .map(|byte| byte ^ seed)
+        .collect::<Vec<_>>()
+        .into()
+}
+
+fn batch(ids: &[&str]) -> Batch {
+    Batch {
+        mailbox: "X26ABC2".parse().unwrap(),
+        messages: ids
+            .iter()
+            .map(|id| Pending {
+                message_id: id.parse().unwrap(),
+                position: None,
+            })
+            .collect(),
+        failed: Vec::new(),
+    }
+}
+
+fn invocation(seconds: i64) -> Invocation {
+    Invocation {
+        execution: "execution".to_owned(),
+        deadline: clock::now() + time::Duration::seconds(seconds),
+    }
+}
+
+fn again(response: &FetchResponse) -> Batch {
+    serde_json::from_value(serde_json::to_value(response).unwrap()).unwrap()
+}
+
+fn object(fetch: &Fetch<Mesh, Lease, Rows, Bucket>, id: &str) -> Bytes {
+    let key = format!("inbound/X26ABC2/{id}.dat");
+    fetch.bucket.objects.lock().unwrap()[&key].0.clone()
+}
+
+#[tokio::test]
+async fn no_byte_is_lost_at_any_size_of_chunk() {
+    let cases = [
+        ("one-byte", vec![1]),
+        ("three-small-chunks", vec![2 * MIB, 2 * MIB, 2 * MIB]),
+        ("just-a-part", vec![8 * MIB]),
+        ("a-part-and-a-byte", vec![8 * MIB + 1]),
+        ("small-then-large", vec![3, 20 * MIB, 1]),
+        ("an-empty-chunk-between", vec![9 * MIB, 0, 9 * MIB]),
+    ];
+    for (id, sizes) in cases {
+        let chunks: Vec<_> = (0u8..)
+            .zip(&sizes)
+            .map(|(seed, size)| bytes(*size, seed))
+            .collect();
+        let whole = chunks.concat();
+        let fetch = fetch(&[(id, chunks)]);
+        let response = handle(&fetch, invocation(900), batch(&[id])).await.unwrap();
+        assert_eq!(response.stored_count, 1, "{id}");
+        assert!(response.messages.is_empty(), "{id}");
+        assert!(object(&fetch, id) == whole, "{id}");
+        assert!(fetch.bucket.uploads.lock().unwrap().is_empty(), "{id}");
+        let row = fetch.rows.0.lock().unwrap()[id].clone();
+        assert_eq!(row.size, Some(whole.len() as u64), "{id}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invocation_that_runs_out_of_time_hands_over_exactly() {
+    let chunks = vec![bytes(13 * MIB, 1), bytes(20 * MIB, 2), bytes(5 * MIB, 3)];
+    let whole = chunks.concat();
+    let mut fetch = fetch(&[("m", chunks)]);
+    // A MiB a second, and 30 seconds of work for each invocation: more than the longest chunk takes.
+    fetch.messages.pace = Duration::from_secs(1);
+    let mut request = batch(&["m"]);
+    let mut invocations = 0;
+    loop {
+        let response = handle(&fetch, invocation(75), request).await.unwrap();
+        invocations += 1;
+        if response.stored_count == 1 {
+            assert_eq!(response.events.len(), 1);
+            break;
+        }
+        let position = response.messages[0].position.as_ref().unwrap();
+        assert!(position.next_part > 1);
+        let text = serde_json::to_string(&response).unwrap();
+        assert!(text.len() < 1_000, "{text}");
+        assert!(invocations < 10);
+        request = again(&response);
+    }
+    assert!(invocations > 1);
+    assert!(object(&fetch, "m") == whole);
+    assert_eq!(fetch.rows.0.lock().unwrap()["m"].attempts, Some(1));
+}
+
+#[tokio::test]
+async fn a_worker_that_died_is_followed_by_one_that_goes_on() {
+    let chunks = vec![bytes(9 * MIB, 1), bytes(9 * MIB, 2)];
+    let whole = chunks.concat();
+    let fetch = fetch(&[("m", chunks)]);
+    let message: MessageId = "m".parse().unwrap();
+    let key = "inbound/X26ABC2/m.dat";
+    let mut attributes = Attributes::default();
+    attributes
+        .metadata
+        .insert("mex-messageid".to_owned(), "m".to_owned());
+    let upload_id = fetch.bucket.start(key, &attributes).await.unwrap();
+    let first = Bytes::copy_from_slice(&whole[..8 * MIB]);
+    fetch.bucket.part(key, &upload_id, 1, first).await.unwrap();
+    // Of an attempt that was interrupted further on.
+    fetch
+        .bucket
+        .part(key, &upload_id, 2, bytes(8 * MIB, 9))
+        .await
+        .unwrap();
+    let position = Position {
+        next_chunk: 1,
+        skip: 8 * MIB as u64,
+        next_part: 2,
+        upload_id,
+        key: key.to_owned(),
+    };
+    fetch.rows.change(&message, |row| row.attempts = Some(1));
+    fetch.rows.checkpoint(&message, &position).await.unwrap();
+    let response = handle(&fetch, invocation(900), batch(&["m"]))
+        .await
+        .unwrap();
+    assert_eq!(response.stored_count, 1, "{response:?}");
+    assert!(object(&fetch, "m") == whole);
+}
+
+#[tokio::test]
+async fn a_bad_message_does_not_stop_the_others() {
+    let fetch = fetch(&[("good", vec![bytes(10, 0)])]);
+    let response = handle(&fetch, invocation(900), batch(&["gone", "good"]))
+        .await
+        .unwrap();
+    assert_eq!(response.stored[0].message_id.as_ref(), "good");
+    assert_eq!(response.failed[0].message_id.as_ref(), "gone");
+    assert_eq!(response.failed[0].error, "MessageGone");
+    let error = fetch.rows.0.lock().unwrap()["gone"].error.clone().unwrap();
+    assert!(error.starts_with("MessageGone"), "{error}");
+    // Listed once more though it is not there.
+    let response = handle(&fetch, invocation(900), batch(&["gone"]))
+        .await
+        .unwrap();
+    assert_eq!(response.failed.len(), 1);
+    assert_eq!(
+        fetch.rows.0.lock().unwrap()["gone"].status,
+        Some(Status::Gone)
+    );
+}
+
+#[tokio::test]
+async fn a_stored_message_is_not_fetched_again() {
+    let fetch = fetch(&[("m", vec![bytes(10, 0)])]);
+    handle(&fetch, invocation(900), batch(&["m"]))
+        .await
+        .unwrap();
+    let response = handle(&fetch, invocation(900), batch(&["m"]))
+        .await
+        .unwrap();
+    assert_eq!(response.stored_count, 1);
+    assert_eq!(*fetch.messages.downloads.lock().unwrap(), [1]);
+}
+
+#[tokio::test]
+async fn another_object_under_the_key_is_left_alone() {
+    let fetch = fetch(&[("m", vec![bytes(10, 0)])]);
+    let theirs = Bytes::from_static(b"theirs");
+    fetch.bucket.store(
+        "inbound/X26ABC2/m.dat",
+        theirs.clone(),
+        &Attributes::default(),
+        true,
+    );
+    handle(&fetch, invocation(900), batch(&["m"]))
+        .await
+        .unwrap();
+    assert_eq!(object(&fetch, "m"), theirs);
+    let objects = fetch.bucket.objects.lock().unwrap();
+    assert_eq!(objects["inbound/X26ABC2/m_m.dat"].0, bytes(10, 0));
+}
+
+#[tokio::test]
+async fn without_the_lease_nothing_is_touched() {
+    let mut fetch = fetch(&[("m", vec![bytes(10, 0)])]);
+    fetch.leases = Lease(false);
+    let response = handle(&fetch, invocation(900), batch(&["m"]))
+        .await
+        .unwrap();
+    assert_eq!(response.stored_count, 0);
+    assert!(response.messages.is_empty());
+    assert!(fetch.messages.downloads.lock().unwrap().is_empty());
+}

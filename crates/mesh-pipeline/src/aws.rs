@@ -1,0 +1,74 @@
+//! The AWS SDK's configuration, and its errors in our terms.
+
+use aws_config::SdkConfig;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::config::http::HttpResponse;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use std::time::Duration;
+
+use crate::error::{Error, Fault};
+
+/// Region, credentials and endpoints from the environment, as Lambda sets them.
+pub async fn sdk_config() -> SdkConfig {
+    let http = aws_smithy_http_client::Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .build_https();
+    aws_config::from_env()
+        .http_client(http)
+        .retry_config(RetryConfig::standard().with_max_attempts(4))
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(Duration::from_secs(5))
+                .read_timeout(Duration::from_mins(1))
+                .build(),
+        )
+        .load()
+        .await
+}
+
+/// The error of an AWS call in our terms. `what` names the call and its object, never a value.
+pub fn aws_error<E>(what: impl Into<String>, error: SdkError<E, HttpResponse>) -> Error
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let what = what.into();
+    match &error {
+        SdkError::ServiceError(service) => {
+            let code = service.err().code().unwrap_or_default();
+            let status = service.raw().status().as_u16();
+            if status >= 500 || status == 429 || is_throttling(code) {
+                return Error::AwsUnavailable(
+                    Fault::new(format!("{what}: AWS answered {status} {code}")).because(error),
+                );
+            }
+            let text = service.err().message().unwrap_or_default();
+            Error::AwsRefused(Fault::new(format!(
+                "{what}: AWS answered {status} {code} {text}; check the function's role, the key policy and that the resource exists"
+            )))
+        }
+        SdkError::ConstructionFailure(_) => Error::InvalidInput(
+            Fault::new(format!("{what}: the request can't be built")).because(error),
+        ),
+        _ => {
+            Error::AwsUnavailable(Fault::new(format!("{what}: no answer from AWS")).because(error))
+        }
+    }
+}
+
+// The codes that the SDKs' standard retry mode treats as throttling.
+fn is_throttling(code: &str) -> bool {
+    code.contains("Throttl")
+        || matches!(
+            code,
+            "ProvisionedThroughputExceededException"
+                | "RequestLimitExceeded"
+                | "BandwidthLimitExceeded"
+                | "LimitExceededException"
+                | "TransactionInProgressException"
+                | "PriorRequestNotComplete"
+                | "SlowDown"
+                | "RequestTimeout"
+        )
+}

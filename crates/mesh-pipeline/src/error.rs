@@ -1,0 +1,194 @@
+//! Error names: the closed set that the state machines match.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+use lambda_runtime::Diagnostic;
+
+/// A boxed cause.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// What went wrong and what to do about it; the cause stays in the source.
+#[derive(Debug)]
+pub struct Fault {
+    what: String,
+    retry_after: Option<Duration>,
+    source: Option<BoxError>,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl StdError for Fault {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl Fault {
+    /// A fault without a cause of its own.
+    pub fn new(what: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            retry_after: None,
+            source: None,
+        }
+    }
+
+    /// The same fault with its cause.
+    #[must_use]
+    pub fn because(mut self, source: impl Into<BoxError>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// The same fault with the pause that the server asked for.
+    #[must_use]
+    pub fn after(mut self, pause: Option<Duration>) -> Self {
+        self.retry_after = pause;
+        self
+    }
+}
+
+/// What a Lambda fails with. The variant's name is the `errorType` that `Retry` and `Catch` match.
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+pub enum Error {
+    /// MESH can't be reached or has an internal error: try again later.
+    #[error(transparent)]
+    MeshUnavailable(Fault),
+    /// MESH asks for fewer requests: try again later.
+    #[error(transparent)]
+    Throttled(Fault),
+    /// An AWS service is busy or can't be reached: try again later.
+    #[error(transparent)]
+    AwsUnavailable(Fault),
+    /// MESH refuses these credentials: correct the secrets.
+    #[error(transparent)]
+    NotAuthorised(Fault),
+    /// A setting or a secret is missing or can't be used: correct it.
+    #[error(transparent)]
+    InvalidConfiguration(Fault),
+    /// AWS refuses the request for good: correct the permissions or the resource.
+    #[error(transparent)]
+    AwsRefused(Fault),
+    /// The metadata of an outbound object can't be sent: put the object again with the right ones.
+    #[error(transparent)]
+    InvalidParameters(Fault),
+    /// A received message can't be stored as it is.
+    #[error(transparent)]
+    InvalidMessage(Fault),
+    /// The input is no event, row or request that this function knows.
+    #[error(transparent)]
+    InvalidInput(Fault),
+    /// MESH refuses the request for good.
+    #[error(transparent)]
+    Rejected(Fault),
+    /// MESH lists the message but no longer has it.
+    #[error(transparent)]
+    MessageGone(Fault),
+    /// The object version is no longer in the bucket.
+    #[error(transparent)]
+    ObjectGone(Fault),
+    /// It can't be known whether MESH has accepted the message: an operator decides.
+    #[error(transparent)]
+    UncertainSend(Fault),
+    /// The event is older than the rows that would show a repeat.
+    #[error(transparent)]
+    StaleEvent(Fault),
+}
+
+impl Error {
+    /// The name that state machines match.
+    pub fn name(&self) -> &'static str {
+        self.into()
+    }
+
+    /// Whether the same request may succeed later, with nothing changed by anyone.
+    pub fn is_temporary(&self) -> bool {
+        matches!(
+            self,
+            Self::MeshUnavailable(_) | Self::Throttled(_) | Self::AwsUnavailable(_)
+        )
+    }
+
+    /// Whether the message or object itself is at fault, rather than what is around it.
+    pub fn is_of_the_message(&self) -> bool {
+        matches!(
+            self,
+            Self::InvalidMessage(_)
+                | Self::InvalidParameters(_)
+                | Self::Rejected(_)
+                | Self::MessageGone(_)
+                | Self::ObjectGone(_)
+        )
+    }
+
+    /// The pause that the server asked for, if it did.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::MeshUnavailable(fault) | Self::Throttled(fault) => fault.retry_after,
+            _ => None,
+        }
+    }
+
+    /// The whole chain of causes on one line.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            let part = error.to_string();
+            if !part.is_empty() && !text.ends_with(&part) {
+                text.push_str(": ");
+                text.push_str(&part);
+            }
+            cause = error.source();
+        }
+        text
+    }
+
+    /// What a row's `error` attribute says: the name, then the chain.
+    pub fn row_text(&self) -> String {
+        let mut text = format!("{}: {}", self.name(), self.chain());
+        // A DynamoDB item is limited to 400 KB, and a reader's patience to less.
+        if let Some((end, _)) = text.char_indices().nth(1_000) {
+            text.truncate(end);
+        }
+        text
+    }
+}
+
+impl From<Error> for Diagnostic {
+    fn from(error: Error) -> Self {
+        Self {
+            error_type: error.name().to_owned(),
+            error_message: error.chain(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variant_is_the_error_type_and_the_chain_is_the_message() {
+        let cause = std::io::Error::other("connection reset");
+        let error = Error::MeshUnavailable(Fault::new("MESH did not answer").because(cause));
+        let diagnostic = Diagnostic::from(error);
+        assert_eq!(diagnostic.error_type, "MeshUnavailable");
+        assert_eq!(
+            diagnostic.error_message,
+            "MESH did not answer: connection reset"
+        );
+    }
+
+    #[test]
+    fn a_row_text_is_bounded() {
+        let error = Error::Rejected(Fault::new("é".repeat(5_000)));
+        assert_eq!(error.row_text().chars().count(), 1_000);
+    }
+}

@@ -1,0 +1,113 @@
+//! Entries for `events:putEvents`: prepared by a function, put by the state machine.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::rows::Row;
+use crate::settings::Reader;
+
+/// One entry of a PutEvents request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Entry {
+    /// `mesh-client` unless configured otherwise.
+    pub source: String,
+    /// What happened, for example `MESH message received`.
+    pub detail_type: String,
+    /// The bucket's ARN.
+    pub resources: Vec<String>,
+    /// The detail as JSON text.
+    pub detail: String,
+}
+
+/// `DetailType` of a stored message.
+pub const RECEIVED: &str = "MESH message received";
+/// `DetailType` of a message that MESH has accepted.
+pub const SENT: &str = "MESH message sent";
+
+// Attributes of the row that an event carries, and their names there.
+const DETAIL: [(&str, &str); 15] = [
+    ("id", "row"),
+    ("mailbox", "mailbox"),
+    ("message_id", "message_id"),
+    ("message_type", "message_type"),
+    ("sender", "sender"),
+    ("recipient", "recipient"),
+    ("workflow_id", "workflow_id"),
+    ("local_id", "local_id"),
+    ("linked_message_id", "linked_message_id"),
+    ("status_code", "status_code"),
+    ("s3_bucket", "bucket"),
+    ("s3_key", "key"),
+    ("version_id", "version_id"),
+    ("size", "size"),
+    ("chunks", "chunks"),
+];
+
+/// How a function's events are labelled.
+#[derive(Debug, Clone)]
+pub struct EventLabels {
+    /// `EVENT_SOURCE`.
+    pub source: String,
+    /// `BUCKET_ARN`: the event's resource.
+    pub bucket_arn: String,
+}
+
+impl EventLabels {
+    /// The event that tells of a row.
+    pub fn entry(&self, detail_type: &str, row: &Row) -> Entry {
+        let mut row = serde_json::to_value(row).unwrap_or_default();
+        let detail: serde_json::Map<String, Value> = DETAIL
+            .into_iter()
+            .map(|(attribute, name)| (name.to_owned(), row[attribute].take()))
+            .filter(|(_, value)| !value.is_null())
+            .collect();
+        Entry {
+            source: self.source.clone(),
+            detail_type: detail_type.to_owned(),
+            resources: vec![self.bucket_arn.clone()],
+            detail: Value::Object(detail).to_string(),
+        }
+    }
+}
+
+impl EventLabels {
+    /// Reads `EVENT_SOURCE` and `BUCKET_ARN`.
+    pub fn read(reader: &mut Reader<'_>) -> Self {
+        Self {
+            source: reader.text("EVENT_SOURCE"),
+            bucket_arn: reader.text("BUCKET_ARN"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_tells_of_the_row_and_leaves_out_what_is_not_known() {
+        let labels = EventLabels {
+            source: "mesh-client".to_owned(),
+            bucket_arn: "arn:aws:s3:::live-mesh".to_owned(),
+        };
+        let row = Row {
+            id: "in#1".to_owned(),
+            mailbox: Some("X26ABC1".to_owned()),
+            s3_key: Some("inbound/X26ABC1/1.dat".to_owned()),
+            size: Some(5),
+            error: Some("never in an event".to_owned()),
+            ..Row::default()
+        };
+        let entry = labels.entry(RECEIVED, &row);
+        let detail: Value = serde_json::from_str(&entry.detail).unwrap();
+        assert_eq!(
+            detail,
+            serde_json::json!({"row": "in#1", "mailbox": "X26ABC1", "key": "inbound/X26ABC1/1.dat", "size": 5})
+        );
+        assert_eq!(
+            serde_json::to_value(&entry).unwrap()["DetailType"],
+            "MESH message received"
+        );
+    }
+}

@@ -1,0 +1,135 @@
+//! Leases: one execution at a time works on a mailbox.
+
+use std::future::Future;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
+use mesh_client::MailboxId;
+use time::{Duration, OffsetDateTime};
+
+use crate::aws::aws_error;
+use crate::clock;
+use crate::error::Error;
+
+/// How long a lease outlives the deadline of the invocation that took it: Lambda may take a moment to end it.
+pub const GRACE: Duration = Duration::seconds(60);
+
+/// Who may work on a mailbox.
+pub trait Leases: Send + Sync {
+    /// Takes or renews the mailbox's lease until the deadline and a grace; false: another execution holds it.
+    fn take(
+        &self,
+        mailbox: &MailboxId,
+        owner: &str,
+        deadline: OffsetDateTime,
+    ) -> impl Future<Output = Result<bool, Error>> + Send;
+
+    /// Gives the lease back, if it is still the owner's.
+    fn release(
+        &self,
+        mailbox: &MailboxId,
+        owner: &str,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+/// Leases in the DynamoDB table `${name}-leases`: `{lease_id, owner, until}`.
+#[derive(Debug, Clone)]
+pub struct DynamoLeases {
+    client: Client,
+    table: String,
+}
+
+impl DynamoLeases {
+    /// Leases in the given table.
+    pub fn new(client: Client, table: impl Into<String>) -> Self {
+        Self {
+            client,
+            table: table.into(),
+        }
+    }
+}
+
+impl Leases for DynamoLeases {
+    async fn take(
+        &self,
+        mailbox: &MailboxId,
+        owner: &str,
+        deadline: OffsetDateTime,
+    ) -> Result<bool, Error> {
+        let until = (deadline + GRACE).unix_timestamp();
+        let result = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("lease_id", AttributeValue::S(mailbox.to_string()))
+            .update_expression("SET #owner = :owner, #until = :until")
+            // An own lease is only ever prolonged: invocations of one execution overlap.
+            .condition_expression(
+                "attribute_not_exists(lease_id) OR #until < :now OR (#owner = :owner AND #until < :until)",
+            )
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_names("#until", "until")
+            .expression_attribute_values(":owner", AttributeValue::S(owner.to_owned()))
+            .expression_attribute_values(":until", AttributeValue::N(until.to_string()))
+            .expression_attribute_values(
+                ":now",
+                AttributeValue::N(clock::now().unix_timestamp().to_string()),
+            )
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        match result {
+            Ok(_) => Ok(true),
+            Err(SdkError::ServiceError(service))
+                if matches!(
+                    service.err(),
+                    UpdateItemError::ConditionalCheckFailedException(_)
+                ) =>
+            {
+                let UpdateItemError::ConditionalCheckFailedException(failed) = service.err() else {
+                    return Ok(false);
+                };
+                let holder = failed
+                    .item()
+                    .and_then(|item| item.get("owner"))
+                    .and_then(|holder| holder.as_s().ok());
+                Ok(holder.is_some_and(|holder| holder == owner))
+            }
+            Err(error) => Err(aws_error(
+                format!("taking the lease of mailbox {mailbox}"),
+                error,
+            )),
+        }
+    }
+
+    async fn release(&self, mailbox: &MailboxId, owner: &str) -> Result<(), Error> {
+        let result = self
+            .client
+            .delete_item()
+            .table_name(&self.table)
+            .key("lease_id", AttributeValue::S(mailbox.to_string()))
+            .condition_expression("#owner = :owner")
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_values(":owner", AttributeValue::S(owner.to_owned()))
+            .send()
+            .await;
+        match result {
+            Ok(_) => Ok(()),
+            Err(SdkError::ServiceError(service))
+                if matches!(
+                    service.err(),
+                    DeleteItemError::ConditionalCheckFailedException(_)
+                ) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(aws_error(
+                format!("releasing the lease of mailbox {mailbox}"),
+                error,
+            )),
+        }
+    }
+}

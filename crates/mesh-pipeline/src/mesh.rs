@@ -1,0 +1,181 @@
+//! MESH as a mailbox of ours sees it: clients made from the secrets, and made again when these have changed.
+
+use std::future::Future;
+
+use mesh_client::{ExposeSecret, Mailbox, MailboxId, MeshClient};
+
+use crate::error::{Error, Fault};
+use crate::secrets::{FRESH, MailboxSecrets, SecretSource, Secrets};
+use crate::settings::MeshSettings;
+
+/// Mailboxes of one MESH environment.
+pub struct Mesh<S> {
+    settings: MeshSettings,
+    secrets: Secrets<S>,
+    // The last client, with the age of the secrets that it was made from: connections outlive invocations.
+    last: tokio::sync::Mutex<Option<(MailboxId, tokio::time::Instant, Mailbox)>>,
+}
+
+impl<S: SecretSource> Mesh<S> {
+    /// MESH under the settings' URL, with secrets from the source.
+    pub fn new(settings: MeshSettings, source: S) -> Self {
+        let secrets = Secrets::new(source, settings.secrets_prefix.clone());
+        Self {
+            settings,
+            secrets,
+            last: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Runs the operation, and once more with fresh secrets when MESH refuses those that we have had for a while.
+    ///
+    /// # Errors
+    /// The operation's error in our terms; `InvalidConfiguration` when secrets are missing or can't be used.
+    pub async fn call<T, F, Fut>(&self, id: &MailboxId, operation: F) -> Result<T, Error>
+    where
+        F: Fn(Mailbox) -> Fut + Send + Sync,
+        Fut: Future<Output = Result<T, mesh_client::Error>> + Send,
+    {
+        self.try_call(id, operation)
+            .await?
+            .map_err(|error| self.error(id, error))
+    }
+
+    /// As [`Mesh::call`], with MESH's own error for a caller that has to tell more of them apart.
+    ///
+    /// # Errors
+    /// `InvalidConfiguration` when secrets are missing or can't be used.
+    pub async fn try_call<T, F, Fut>(
+        &self,
+        id: &MailboxId,
+        operation: F,
+    ) -> Result<Result<T, mesh_client::Error>, Error>
+    where
+        F: Fn(Mailbox) -> Fut + Send + Sync,
+        Fut: Future<Output = Result<T, mesh_client::Error>> + Send,
+    {
+        let mailbox = self.mailbox(id, std::time::Duration::MAX).await?;
+        match operation(mailbox).await {
+            Err(error) if refused(&error) => {
+                let renewed = self.mailbox(id, FRESH).await?;
+                Ok(operation(renewed).await)
+            }
+            result => Ok(result),
+        }
+    }
+
+    /// A mailbox whose secrets are at most this old.
+    ///
+    /// # Errors
+    /// `InvalidConfiguration` when secrets are missing or can't be used.
+    pub async fn mailbox(
+        &self,
+        id: &MailboxId,
+        max_age: std::time::Duration,
+    ) -> Result<Mailbox, Error> {
+        let secrets = self.secrets.get(id, max_age).await?;
+        let mut last = self.last.lock().await;
+        if let Some((made_for, read_at, mailbox)) = &*last
+            && made_for == id
+            && *read_at == secrets.read_at()
+        {
+            return Ok(mailbox.clone());
+        }
+        let mailbox = self.open(id, &secrets)?;
+        *last = Some((id.clone(), secrets.read_at(), mailbox.clone()));
+        Ok(mailbox)
+    }
+
+    fn open(&self, id: &MailboxId, secrets: &MailboxSecrets) -> Result<Mailbox, Error> {
+        let client = MeshClient::builder(&self.settings.url)
+            .ca_certificates(secrets.ca_certificates.expose_secret())
+            .client_identity(
+                secrets.client_certificate.expose_secret(),
+                &secrets.client_key,
+            )
+            .verify_server(self.settings.verify_ssl)
+            .user_agent(concat!("mesh-aws/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| {
+                let names = self.secrets.names(id);
+                Error::InvalidConfiguration(
+                    Fault::new(format!(
+                        "no connection to MESH can be made from MESH_URL and the parameters {}",
+                        names[..3].join(", ")
+                    ))
+                    .because(error),
+                )
+            })?;
+        Ok(client.mailbox(
+            id.clone(),
+            secrets.password.clone(),
+            secrets.shared_key.clone(),
+        ))
+    }
+
+    /// An error of a MESH call for this mailbox in our terms.
+    pub fn error(&self, id: &MailboxId, error: mesh_client::Error) -> Error {
+        use mesh_client::Error as Mesh;
+        let names = self.secrets.names(id);
+        match error {
+            Mesh::Configuration(_) => Error::InvalidConfiguration(
+                Fault::new("the connection to MESH is not configured correctly").because(error),
+            ),
+            Mesh::NotAuthorised(_) => Error::NotAuthorised(
+                Fault::new(format!(
+                    "MESH refuses mailbox {id}: check that it is a mailbox of this environment, then the parameters {} and {}",
+                    names[4], names[3]
+                ))
+                .because(error),
+            ),
+            Mesh::Tls(_) => Error::NotAuthorised(
+                Fault::new(format!(
+                    "no TLS connection to MESH at {}: check the parameters {}",
+                    self.settings.url,
+                    names[..3].join(", ")
+                ))
+                .because(error),
+            ),
+            Mesh::NotFound(_) | Mesh::Gone(_) => Error::MessageGone(
+                Fault::new(format!("MESH no longer has the message for mailbox {id}"))
+                    .because(error),
+            ),
+            Mesh::Throttled { retry_after, .. } => Error::Throttled(
+                Fault::new(format!("MESH asks mailbox {id} for fewer requests"))
+                    .after(retry_after)
+                    .because(error),
+            ),
+            Mesh::Unavailable { retry_after, .. } => Error::MeshUnavailable(
+                Fault::new("MESH has an internal error")
+                    .after(retry_after)
+                    .because(error),
+            ),
+            Mesh::NotConnected(_) | Mesh::Interrupted(_) => Error::MeshUnavailable(
+                Fault::new(format!("MESH at {} can't be reached", self.settings.url))
+                    .because(error),
+            ),
+            Mesh::InvalidBody(_) | Mesh::Malformed(_) => Error::MeshUnavailable(
+                Fault::new("MESH's answer can't be understood").because(error),
+            ),
+            Mesh::InvalidHeader(_) => Error::InvalidParameters(
+                Fault::new("a MESH header can't be sent").because(error),
+            ),
+            Mesh::BodySource(cause) => match cause.downcast::<Error>() {
+                Ok(ours) => *ours,
+                Err(cause) => Error::AwsUnavailable(
+                    Fault::new("the object could not be read to its end").because(cause),
+                ),
+            },
+            _ => Error::Rejected(
+                Fault::new(format!("MESH refuses the request of mailbox {id}")).because(error),
+            ),
+        }
+    }
+}
+
+fn refused(error: &mesh_client::Error) -> bool {
+    matches!(
+        error,
+        mesh_client::Error::NotAuthorised(_) | mesh_client::Error::Tls(_)
+    )
+}

@@ -1,0 +1,324 @@
+//! Rows of received messages.
+
+use std::collections::HashMap;
+use std::future::Future;
+
+use mesh_client::{MailboxId, MessageHeaders, MessageId};
+use time::OffsetDateTime;
+
+use super::table::{Change, Changed, DynamoRows};
+use super::{Row, Status, recordable_recipient};
+use crate::clock;
+use crate::error::{Error, Fault};
+use crate::layout::inbound_row;
+use crate::state::Position;
+
+/// What a row says when work on a message is begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begun {
+    /// The message is to be fetched; `attempts` counts this one.
+    Fetch(Row),
+    /// It is stored already and only has to be acknowledged.
+    Stored(Row),
+    /// It was acknowledged long ago: the service desk has put it back, so it is stored once more.
+    Redelivered(Row),
+}
+
+/// What is known of a message once it is stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Received {
+    /// The sending mailbox; a report has none.
+    pub sender: Option<String>,
+    /// `Mex-To`.
+    pub recipient: Option<String>,
+    /// `Mex-WorkflowID`.
+    pub workflow_id: Option<String>,
+    /// `Mex-LocalID`.
+    pub local_id: Option<String>,
+    /// `DATA` or `REPORT`.
+    pub message_type: Option<String>,
+    /// `Mex-StatusCode`.
+    pub status_code: Option<String>,
+    /// `Mex-LinkedMsgID`.
+    pub linked_message_id: Option<String>,
+    /// Bucket of the object.
+    pub bucket: String,
+    /// Key of the object.
+    pub key: String,
+    /// Version of the object, when it is known.
+    pub version_id: Option<String>,
+    /// Bytes of the object, when they are known.
+    pub size: Option<u64>,
+    /// Chunks of the message, when they are known.
+    pub chunks: Option<u32>,
+}
+
+impl Received {
+    /// What a message's headers tell, with the given place of its object.
+    #[must_use]
+    pub fn with_headers(self, headers: &MessageHeaders) -> Self {
+        let text = |name: &str| headers.get(name).map(str::to_owned);
+        Self {
+            sender: text("mex-from"),
+            recipient: headers
+                .get("mex-to")
+                .map(|to| recordable_recipient(to).to_owned()),
+            workflow_id: text("mex-workflowid"),
+            local_id: text("mex-localid"),
+            message_type: text("mex-messagetype"),
+            status_code: text("mex-statuscode"),
+            linked_message_id: text("mex-linkedmsgid"),
+            ..self
+        }
+    }
+}
+
+/// What poll asks of the rows.
+pub trait KnownRows: Send + Sync {
+    /// The rows of those of the messages that have one.
+    fn known(
+        &self,
+        messages: &[MessageId],
+    ) -> impl Future<Output = Result<HashMap<String, Row>, Error>> + Send;
+}
+
+/// What ack notes in the rows.
+pub trait AcknowledgedRows: Send + Sync {
+    /// MESH has the acknowledgement; the row is closed.
+    fn acknowledged(&self, message: &MessageId) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+/// What fetch notes in the rows.
+pub trait ReceivingRows: Send + Sync {
+    /// Counts an attempt before the first byte is fetched, so that a message that kills its worker is counted.
+    fn begin(
+        &self,
+        mailbox: &MailboxId,
+        message: &MessageId,
+        execution: &str,
+    ) -> impl Future<Output = Result<Begun, Error>> + Send;
+
+    /// Notes how far a multipart upload has come.
+    fn checkpoint(
+        &self,
+        message: &MessageId,
+        position: &Position,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// The object is complete.
+    fn received(
+        &self,
+        message: &MessageId,
+        received: &Received,
+    ) -> impl Future<Output = Result<Row, Error>> + Send;
+
+    /// The attempt failed; one that was not the message's fault is not counted.
+    fn attempt_failed(
+        &self,
+        message: &MessageId,
+        error: &Error,
+        next_attempt_at: Option<OffsetDateTime>,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// MESH lists the message but does not have it.
+    fn gone(
+        &self,
+        message: &MessageId,
+        error: &Error,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+const PROGRESS: [&str; 5] = [
+    "upload_id",
+    "next_chunk",
+    "skip",
+    "next_part",
+    "next_attempt_at",
+];
+
+// Within this time a listed message that was acknowledged is one whose acknowledgement MESH has yet to take in.
+const REDELIVERY_AFTER: time::Duration = time::Duration::hours(24);
+
+impl KnownRows for DynamoRows {
+    async fn known(&self, messages: &[MessageId]) -> Result<HashMap<String, Row>, Error> {
+        let ids: Vec<_> = messages.iter().map(inbound_row).collect();
+        self.load_many(&ids).await
+    }
+}
+
+impl AcknowledgedRows for DynamoRows {
+    async fn acknowledged(&self, message: &MessageId) -> Result<(), Error> {
+        let change = Change::of(&inbound_row(message))
+            .status(Status::Acknowledged)
+            .number("expires_at", self.expiry())
+            .remove(&["error", "next_attempt_at"])
+            .when_status(&[Status::Received, Status::Acknowledged], false);
+        self.change(change).await.map(drop)
+    }
+}
+
+impl ReceivingRows for DynamoRows {
+    async fn begin(
+        &self,
+        mailbox: &MailboxId,
+        message: &MessageId,
+        execution: &str,
+    ) -> Result<Begun, Error> {
+        let id = inbound_row(message);
+        let begin = || {
+            Change::of(&id)
+                .text("direction", "in")
+                .text("mailbox", mailbox.as_ref())
+                .text("message_id", message.as_ref())
+                .text("execution", execution)
+                .text_once("timestamp", clock::iso(clock::now()))
+                .status(Status::Receiving)
+                .add("attempts", 1)
+        };
+        let first = begin().when_status(&[Status::Receiving, Status::Gone], true);
+        let row = match self.change(first).await? {
+            Changed::Done(row) => return Ok(Begun::Fetch(row)),
+            Changed::Refused(Some(row)) => row,
+            Changed::Refused(None) => return Err(vanished(&id)),
+        };
+        let closed_at = row.updated_at.as_deref().and_then(clock::parse_iso);
+        if row.status != Some(Status::Acknowledged)
+            || closed_at.is_some_and(|at| clock::now() - at < REDELIVERY_AFTER)
+        {
+            return Ok(Begun::Stored(row));
+        }
+        let again = begin()
+            .remove(&["expires_at", "error"])
+            .remove(&PROGRESS)
+            .when_status(&[Status::Acknowledged], false);
+        match self.change(again).await? {
+            Changed::Done(row) => Ok(Begun::Redelivered(row)),
+            Changed::Refused(_) => Err(vanished(&id)),
+        }
+    }
+
+    async fn checkpoint(&self, message: &MessageId, position: &Position) -> Result<(), Error> {
+        let change = Change::of(&inbound_row(message))
+            .text("upload_id", position.upload_id.as_str())
+            .text("s3_key", position.key.as_str())
+            .number("next_chunk", position.next_chunk)
+            .number("skip", position.skip)
+            .number("next_part", position.next_part)
+            .when_status(&[Status::Receiving], false);
+        self.change(change).await.map(drop)
+    }
+
+    async fn received(&self, message: &MessageId, received: &Received) -> Result<Row, Error> {
+        let id = inbound_row(message);
+        let mut change = Change::of(&id)
+            .status(Status::Received)
+            .text_if("sender", received.sender.as_deref())
+            .text_if("recipient", received.recipient.as_deref())
+            .text_if("workflow_id", received.workflow_id.as_deref())
+            .text_if("local_id", received.local_id.as_deref())
+            .text_if("message_type", received.message_type.as_deref())
+            .text_if("status_code", received.status_code.as_deref())
+            .text_if("linked_message_id", received.linked_message_id.as_deref())
+            .text("s3_bucket", received.bucket.as_str())
+            .text("s3_key", received.key.as_str())
+            .text_if("version_id", received.version_id.as_deref())
+            .remove(&["error"])
+            .remove(&PROGRESS);
+        if let Some(size) = received.size {
+            change = change.number("size", size);
+        }
+        if let Some(chunks) = received.chunks {
+            change = change.number("chunks", chunks);
+        }
+        let change = change.when_status(&[Status::Receiving, Status::Received], false);
+        match self.change(change).await? {
+            Changed::Done(row) | Changed::Refused(Some(row)) => Ok(row),
+            Changed::Refused(None) => Err(vanished(&id)),
+        }
+    }
+
+    async fn attempt_failed(
+        &self,
+        message: &MessageId,
+        error: &Error,
+        next_attempt_at: Option<OffsetDateTime>,
+    ) -> Result<(), Error> {
+        let mut change = Change::of(&inbound_row(message))
+            .text("error", error.row_text())
+            .text_if("next_attempt_at", next_attempt_at.map(clock::iso));
+        if !error.is_of_the_message() {
+            change = change.add("attempts", -1);
+        }
+        self.change(change.when_status(&[Status::Receiving], false))
+            .await
+            .map(drop)
+    }
+
+    async fn gone(&self, message: &MessageId, error: &Error) -> Result<(), Error> {
+        let change = Change::of(&inbound_row(message))
+            .status(Status::Gone)
+            .text("error", error.row_text())
+            .text(
+                "next_attempt_at",
+                clock::iso(clock::now() + REDELIVERY_AFTER),
+            )
+            .number("expires_at", self.expiry())
+            .when_status(&[Status::Receiving], false);
+        self.change(change).await.map(drop)
+    }
+}
+
+fn vanished(id: &str) -> Error {
+    Error::AwsUnavailable(Fault::new(format!(
+        "row {id} was changed by someone else at the same time; it is tried again"
+    )))
+}
+
+impl Row {
+    /// When a listed message may be worked on again; `None`: now.
+    pub fn not_before(&self, max_attempts: u32) -> Option<OffsetDateTime> {
+        let noted = self.next_attempt_at.as_deref().and_then(clock::parse_iso);
+        // A message that killed its worker left no time behind: it follows from its attempts.
+        let over = self.attempts.unwrap_or(0).checked_sub(max_attempts);
+        let counted = match (self.status, over) {
+            (Some(Status::Receiving), Some(over)) => self
+                .updated_at
+                .as_deref()
+                .and_then(clock::parse_iso)
+                .map(|at| at + clock::backoff(over)),
+            _ => None,
+        };
+        match self.status {
+            Some(Status::Receiving | Status::Gone) => noted.max(counted),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(status: Status, attempts: u32) -> Row {
+        Row {
+            status: Some(status),
+            attempts: Some(attempts),
+            updated_at: Some("2026-01-15T12:00:00.000Z".to_owned()),
+            ..Row::default()
+        }
+    }
+
+    #[test]
+    fn a_message_that_killed_its_workers_waits_though_nothing_noted_it() {
+        let waits = row(Status::Receiving, 5).not_before(5).unwrap();
+        assert_eq!(clock::iso(waits), "2026-01-15T12:15:00.000Z");
+        let longer = row(Status::Receiving, 7).not_before(5).unwrap();
+        assert_eq!(clock::iso(longer), "2026-01-15T13:00:00.000Z");
+    }
+
+    #[test]
+    fn a_first_try_and_a_stored_message_wait_for_nothing() {
+        assert_eq!(row(Status::Receiving, 1).not_before(5), None);
+        assert_eq!(row(Status::Received, 9).not_before(5), None);
+    }
+}

@@ -1,0 +1,227 @@
+//! What goes between the states: the wire contract of both state machines.
+
+use mesh_client::{MailboxId, MessageId};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::events::Entry;
+
+/// What every task is invoked with.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Task<T> {
+    /// The execution's ARN.
+    pub execution: String,
+    /// The task's own request.
+    pub request: T,
+}
+
+/// One invocation: who asks, and until when it has to answer.
+#[derive(Debug, Clone)]
+pub struct Invocation {
+    /// The execution's ARN.
+    pub execution: String,
+    /// When Lambda ends the invocation.
+    pub deadline: OffsetDateTime,
+}
+
+/// Poll's request: the execution's input.
+#[derive(Debug, Clone, Deserialize)]
+pub struct PollRequest {
+    /// The mailbox to poll, in any case.
+    pub mailbox: String,
+    /// `"true"`: only shake hands.
+    #[serde(default)]
+    pub handshake: Option<Flag>,
+}
+
+/// `"true"` as the schedule of the module that we replace writes it, or a JSON boolean.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Flag {
+    /// A JSON boolean.
+    Bool(bool),
+    /// A text.
+    Text(String),
+}
+
+impl Flag {
+    /// Whether the flag is set.
+    pub fn is_set(&self) -> bool {
+        match self {
+            Self::Bool(value) => *value,
+            Self::Text(text) => text.eq_ignore_ascii_case("true"),
+        }
+    }
+}
+
+/// Poll's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PollResponse {
+    /// 200: messages to fetch; 204: nothing waiting, only a handshake, or another execution has the mailbox.
+    #[serde(rename = "statusCode")]
+    pub status_code: u16,
+    /// What to fetch.
+    pub body: PollBody,
+}
+
+/// What to fetch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PollBody {
+    /// The mailbox.
+    pub mailbox: MailboxId,
+    /// How many messages the batches hold.
+    pub message_count: usize,
+    /// Whether more are waiting than were taken.
+    pub more: bool,
+    /// What the Map fans out over.
+    pub batches: Vec<Batch>,
+}
+
+/// Messages that one Fetch works on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// The mailbox.
+    pub mailbox: MailboxId,
+    /// The messages.
+    pub messages: Vec<Pending>,
+    /// What has failed so far; Fetch's own earlier output carries it along.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<Failed>,
+}
+
+/// A message still to be fetched, from its beginning or from where the last invocation ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// MESH's message id.
+    pub message_id: MessageId,
+    /// Where to go on.
+    #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
+}
+
+/// Where a multipart upload goes on. Its size does not depend on the message's: the parts are listed by S3.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// The next chunk to fetch.
+    pub next_chunk: u32,
+    /// Decoded bytes of that chunk that are in a part already: MESH has no byte ranges.
+    pub skip: u64,
+    /// The number of the next part.
+    pub next_part: i32,
+    /// The multipart upload.
+    pub upload_id: String,
+    /// The object's key.
+    pub key: String,
+}
+
+/// A message that could not be stored or acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// MESH's message id.
+    pub message_id: MessageId,
+    /// The error's name.
+    pub error: String,
+}
+
+/// A message that is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stored {
+    /// MESH's message id.
+    pub message_id: MessageId,
+}
+
+/// Fetch's answer, which is its own next request when `messages` is not empty.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FetchResponse {
+    /// The mailbox.
+    pub mailbox: MailboxId,
+    /// What is left to fetch.
+    pub messages: Vec<Pending>,
+    /// What this invocation has stored.
+    pub stored: Vec<Stored>,
+    /// How many that are.
+    pub stored_count: usize,
+    /// What has failed so far.
+    pub failed: Vec<Failed>,
+    /// The events that tell of `stored`.
+    pub events: Vec<Entry>,
+}
+
+/// Ack's request: Fetch's answer.
+#[derive(Debug, Clone, Deserialize)]
+pub struct AckRequest {
+    /// The mailbox.
+    pub mailbox: MailboxId,
+    /// The messages to acknowledge.
+    pub stored: Vec<Stored>,
+}
+
+/// Ack's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AckResponse {
+    /// How many messages were acknowledged.
+    pub acknowledged: usize,
+}
+
+/// Send's answer, which is its own next request while `complete` is false.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct SendResponse {
+    /// Always 200; a refusal is an error.
+    #[serde(rename = "statusCode")]
+    pub status_code: u16,
+    /// Whether nothing is left to do for this execution.
+    pub complete: bool,
+    /// The row, unless the object is none to be sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub row: Option<String>,
+    /// MESH's message id, once known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<String>,
+    /// The next chunk to send.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_chunk: Option<u32>,
+    /// Seconds to wait before the next call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wait_seconds: Option<u64>,
+    /// Why nothing was sent, for a result that is no failure: `duplicate` or `ignored`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<&'static str>,
+    /// The event that tells of the sent message.
+    pub events: Vec<Entry>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn fetchs_answer_is_its_next_request() {
+        let answer = json!({
+            "mailbox": "X26ABC1",
+            "messages": [
+                {"message_id": "1", "next_chunk": 3, "skip": 1_048_576, "next_part": 5, "upload_id": "u", "key": "inbound/X26ABC1/1.dat"},
+                {"message_id": "2"}
+            ],
+            "stored": [{"message_id": "0"}],
+            "stored_count": 1,
+            "failed": [{"message_id": "4", "error": "InvalidMessage"}],
+            "events": []
+        });
+        let batch: Batch = serde_json::from_value(answer).unwrap();
+        assert_eq!(batch.messages[0].position.as_ref().unwrap().next_part, 5);
+        assert_eq!(batch.messages[1].position, None);
+        assert_eq!(batch.failed.len(), 1);
+    }
+
+    #[test]
+    fn a_handshake_is_asked_for_by_text_or_by_boolean() {
+        for flag in [json!("true"), json!(true)] {
+            let request: PollRequest =
+                serde_json::from_value(json!({"mailbox": "x", "handshake": flag})).unwrap();
+            assert!(request.handshake.unwrap().is_set());
+        }
+        let request: PollRequest = serde_json::from_value(json!({"mailbox": "x"})).unwrap();
+        assert!(request.handshake.is_none());
+    }
+}

@@ -1,0 +1,138 @@
+//! Reading objects that are to be sent.
+
+use std::future::Future;
+use std::ops::Range;
+
+use aws_sdk_s3::error::SdkError;
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream, StreamExt};
+
+use super::{Attributes, Bucket};
+use crate::aws::aws_error;
+use crate::error::{BoxError, Error};
+
+/// An object version that is to be sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SourceObject {
+    /// Its version: `null` in a bucket without versions.
+    pub version_id: String,
+    /// Its ETag and when it was put: what tells one object from the next where there are no versions.
+    pub fingerprint: String,
+    /// Its bytes.
+    pub size: u64,
+    /// Its Content-Encoding: set when it is compressed already.
+    pub content_encoding: Option<String>,
+    /// Its Content-Type and metadata.
+    pub attributes: Attributes,
+}
+
+/// Reads object versions.
+pub trait ObjectReader: Send + Sync {
+    /// The object version, or the current one; `None`: it is not there.
+    fn find(
+        &self,
+        key: &str,
+        version_id: Option<&str>,
+    ) -> impl Future<Output = Result<Option<SourceObject>, Error>> + Send;
+
+    /// A range of the object version's bytes; `None`: it is no longer there.
+    fn read(
+        &self,
+        key: &str,
+        version_id: &str,
+        range: Range<u64>,
+    ) -> impl Future<Output = Result<Option<BoxStream<'static, Result<Bytes, BoxError>>>, Error>> + Send;
+}
+
+impl SourceObject {
+    /// What is unlike for any two objects put under one key.
+    pub fn identity(&self) -> &str {
+        match self.version_id.as_str() {
+            "null" => &self.fingerprint,
+            version => version,
+        }
+    }
+}
+
+impl ObjectReader for Bucket {
+    async fn find(
+        &self,
+        key: &str,
+        version_id: Option<&str>,
+    ) -> Result<Option<SourceObject>, Error> {
+        let result = self
+            .client
+            .head_object()
+            .bucket(&self.name)
+            .key(key)
+            .set_version_id(version_id.map(str::to_owned))
+            .send()
+            .await;
+        match result {
+            Ok(head) => Ok(Some(SourceObject {
+                version_id: head
+                    .version_id
+                    .or_else(|| version_id.map(str::to_owned))
+                    .unwrap_or_else(|| "null".to_owned()),
+                fingerprint: format!(
+                    "{} {}",
+                    head.e_tag.unwrap_or_default(),
+                    head.last_modified.map_or(0, |time| time.secs())
+                ),
+                size: head
+                    .content_length
+                    .and_then(|size| size.try_into().ok())
+                    .unwrap_or(0),
+                content_encoding: head
+                    .content_encoding
+                    .filter(|encoding| !encoding.is_empty()),
+                attributes: Attributes {
+                    content_type: head.content_type,
+                    metadata: head
+                        .metadata
+                        .unwrap_or_default()
+                        .into_iter()
+                        .map(|(key, value)| (key.to_lowercase(), value))
+                        .collect(),
+                },
+            })),
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(aws_error(self.describe("looking at", key), error)),
+        }
+    }
+
+    async fn read(
+        &self,
+        key: &str,
+        version_id: &str,
+        range: Range<u64>,
+    ) -> Result<Option<BoxStream<'static, Result<Bytes, BoxError>>>, Error> {
+        let result = self
+            .client
+            .get_object()
+            .bucket(&self.name)
+            .key(key)
+            .version_id(version_id)
+            .range(format!("bytes={}-{}", range.start, range.end - 1))
+            .send()
+            .await;
+        match result {
+            Ok(output) => {
+                let chunks = stream::unfold(output.body, |mut body| async move {
+                    let next = body.next().await?;
+                    Some((next.map_err(BoxError::from), body))
+                });
+                Ok(Some(chunks.boxed()))
+            }
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(aws_error(self.describe("reading", key), error)),
+        }
+    }
+}
+
+// 405: the version is a delete marker.
+fn is_missing<E>(error: &SdkError<E>) -> bool {
+    error
+        .raw_response()
+        .is_some_and(|response| matches!(response.status().as_u16(), 404 | 405))
+}

@@ -1,0 +1,178 @@
+#![doc = include_str!("../README.md")]
+
+mod inbox;
+mod settings;
+
+use std::collections::{HashMap, HashSet};
+
+use mesh_client::{MailboxId, MessageId};
+use mesh_pipeline::lease::Leases;
+use mesh_pipeline::rows::{KnownRows, Row, Status};
+use mesh_pipeline::state::{Batch, Invocation, Pending, PollBody, PollRequest, PollResponse};
+use mesh_pipeline::{Error, Fault, clock, layout};
+use tracing::{info, warn};
+
+pub use inbox::Inbox;
+pub use settings::Settings;
+
+/// What the function works with.
+pub struct Poll<I, L, R> {
+    /// MESH.
+    pub inbox: I,
+    /// Who may work on a mailbox.
+    pub leases: L,
+    /// What is known of messages.
+    pub rows: R,
+    /// Limits.
+    pub settings: Settings,
+}
+
+/// Answers one request.
+///
+/// # Errors
+/// See the crate's documentation.
+pub async fn handle<I: Inbox, L: Leases, R: KnownRows>(
+    poll: &Poll<I, L, R>,
+    invocation: Invocation,
+    request: PollRequest,
+) -> Result<PollResponse, Error> {
+    let mailbox: MailboxId = request.mailbox.parse().map_err(|error| {
+        Error::InvalidInput(
+            Fault::new("the execution's input names no mailbox that MESH could have")
+                .because(error),
+        )
+    })?;
+    if request.handshake.is_some_and(|flag| flag.is_set()) {
+        poll.inbox.handshake(&mailbox).await?;
+        info!(logReference = "MESHMBOX0004", %mailbox, http_status = 200, "handshake");
+        return Ok(nothing(mailbox));
+    }
+    if !poll
+        .leases
+        .take(&mailbox, &invocation.execution, invocation.deadline)
+        .await?
+    {
+        info!(logReference = "MESHPOLL0002", %mailbox, "another execution has the mailbox");
+        return Ok(nothing(mailbox));
+    }
+    let found = collect(poll, &mailbox).await;
+    if !matches!(&found, Ok(found) if !found.is_empty()) {
+        // What failed here must not keep the next tick from trying.
+        poll.leases.release(&mailbox, &invocation.execution).await?;
+    }
+    let found = found?;
+    let message_count = found.first.len() + found.again.len();
+    info!(logReference = "MESHMBOX0005", %mailbox, message_count = found.listed, "listed");
+    info!(logReference = "MESHPOLL0001", %mailbox, message_count, more = found.more, "polled");
+    if found.is_empty() {
+        return Ok(nothing(mailbox));
+    }
+    Ok(PollResponse {
+        status_code: 200,
+        body: PollBody {
+            message_count,
+            more: found.more,
+            batches: batches(&mailbox, &found, poll.settings.batch_size),
+            mailbox,
+        },
+    })
+}
+
+#[derive(Default)]
+struct Listing {
+    listed: usize,
+    first: Vec<MessageId>,
+    again: Vec<MessageId>,
+    more: bool,
+}
+
+impl Listing {
+    fn is_empty(&self) -> bool {
+        self.first.is_empty() && self.again.is_empty()
+    }
+
+    fn len(&self) -> usize {
+        self.first.len() + self.again.len()
+    }
+}
+
+async fn collect<I: Inbox, L, R: KnownRows>(
+    poll: &Poll<I, L, R>,
+    mailbox: &MailboxId,
+) -> Result<Listing, Error> {
+    let limit = poll.settings.page_limit;
+    // MESH takes no smaller page than ten.
+    let max_results = u32::try_from(limit.max(10)).unwrap_or(10);
+    let mut listing = Listing::default();
+    let mut seen = HashSet::new();
+    let mut page = poll.inbox.page(mailbox, max_results, None).await?;
+    loop {
+        listing.listed += page.messages.len();
+        page.messages.retain(|id| seen.insert(id.clone()));
+        let rows = if page.messages.is_empty() {
+            HashMap::default()
+        } else {
+            poll.rows.known(&page.messages).await?
+        };
+        for id in page.messages {
+            let row = rows.get(&layout::inbound_row(&id));
+            if row.is_some_and(|row| waits(row, poll.settings.max_attempts)) {
+                warn!(%mailbox, message_id = %id, "left out until its time has come");
+                continue;
+            }
+            if listing.len() == limit {
+                listing.more = true;
+                return Ok(listing);
+            }
+            match row {
+                Some(row) if row.status == Some(Status::Receiving) => listing.again.push(id),
+                _ => listing.first.push(id),
+            }
+        }
+        match page.next {
+            Some(_) if listing.len() == limit => {
+                listing.more = true;
+                return Ok(listing);
+            }
+            Some(next) => page = poll.inbox.page(mailbox, max_results, Some(&next)).await?,
+            None => return Ok(listing),
+        }
+    }
+}
+
+fn waits(row: &Row, max_attempts: u32) -> bool {
+    row.not_before(max_attempts)
+        .is_some_and(|time| time > clock::now())
+}
+
+fn batches(mailbox: &MailboxId, found: &Listing, size: usize) -> Vec<Batch> {
+    let batch = |messages: &[MessageId]| Batch {
+        mailbox: mailbox.clone(),
+        messages: messages
+            .iter()
+            .map(|id| Pending {
+                message_id: id.clone(),
+                position: None,
+            })
+            .collect(),
+        failed: Vec::new(),
+    };
+    let first = found.first.chunks(size).map(batch);
+    let again = found.again.chunks(1).map(batch);
+    first.chain(again).collect()
+}
+
+fn nothing(mailbox: MailboxId) -> PollResponse {
+    PollResponse {
+        status_code: 204,
+        body: PollBody {
+            mailbox,
+            message_count: 0,
+            more: false,
+            batches: Vec::new(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,31 @@
+//! Wires the poll function.
+
+use mesh_pipeline::lease::DynamoLeases;
+use mesh_pipeline::mesh::Mesh;
+use mesh_pipeline::rows::DynamoRows;
+use mesh_pipeline::secrets::ParameterStore;
+use mesh_pipeline::settings::from_env;
+use mesh_pipeline::{RuntimeError, aws, runtime, telemetry};
+use poll::{Poll, Settings};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), RuntimeError> {
+    telemetry::init();
+    let settings = from_env(Settings::read)?;
+    let aws = aws::sdk_config().await;
+    let dynamo = aws_sdk_dynamodb::Client::new(&aws);
+    let poll = Poll {
+        inbox: Mesh::new(
+            settings.mesh.clone(),
+            ParameterStore::new(aws_sdk_ssm::Client::new(&aws)),
+        ),
+        leases: DynamoLeases::new(dynamo.clone(), settings.leases_table.clone()),
+        rows: DynamoRows::new(
+            dynamo,
+            settings.messages_table.clone(),
+            settings.row_retention_days,
+        ),
+        settings,
+    };
+    runtime::serve(|invocation, request| poll::handle(&poll, invocation, request)).await
+}

@@ -1,0 +1,181 @@
+//! Whole polls through the handler, with MESH and the tables in memory.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use mesh_client::{InboxPage, MailboxId, MessageId, NextPage};
+use mesh_pipeline::lease::Leases;
+use mesh_pipeline::rows::{KnownRows, Row, Status};
+use mesh_pipeline::settings::MeshSettings;
+use mesh_pipeline::state::{Invocation, PollRequest};
+use mesh_pipeline::{Error, Fault, clock};
+use time::OffsetDateTime;
+
+use super::{Inbox, Poll, Settings, handle};
+
+struct Waiting(Result<Vec<MessageId>, &'static str>);
+
+impl Inbox for Waiting {
+    async fn handshake(&self, _: &MailboxId) -> Result<(), Error> {
+        Ok(())
+    }
+    async fn page(&self, _: &MailboxId, _: u32, _: Option<&NextPage>) -> Result<InboxPage, Error> {
+        match &self.0 {
+            Ok(messages) => Ok(InboxPage {
+                messages: messages.clone(),
+                next: None,
+                approx_inbox_count: None,
+            }),
+            Err(what) => Err(Error::MeshUnavailable(Fault::new(*what))),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Lease {
+    anothers: bool,
+    held: AtomicBool,
+}
+
+impl Leases for Lease {
+    async fn take(&self, _: &MailboxId, _: &str, _: OffsetDateTime) -> Result<bool, Error> {
+        self.held.store(true, Ordering::SeqCst);
+        Ok(!self.anothers)
+    }
+    async fn release(&self, _: &MailboxId, _: &str) -> Result<(), Error> {
+        self.held.store(false, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Rows(Mutex<HashMap<String, Row>>);
+
+impl KnownRows for Rows {
+    async fn known(&self, _: &[MessageId]) -> Result<HashMap<String, Row>, Error> {
+        Ok(self.0.lock().unwrap().clone())
+    }
+}
+
+fn poll(ids: &[&str]) -> Poll<Waiting, Lease, Rows> {
+    Poll {
+        inbox: Waiting(Ok(ids.iter().map(|id| id.parse().unwrap()).collect())),
+        leases: Lease::default(),
+        rows: Rows::default(),
+        settings: Settings {
+            mesh: MeshSettings {
+                url: String::new(),
+                secrets_prefix: String::new(),
+                verify_ssl: true,
+            },
+            messages_table: String::new(),
+            leases_table: String::new(),
+            row_retention_days: 400,
+            page_limit: 4,
+            batch_size: 2,
+            max_attempts: 5,
+        },
+    }
+}
+
+async fn run(poll: &Poll<Waiting, Lease, Rows>, request: &str) -> Result<serde_json::Value, Error> {
+    let request: PollRequest = serde_json::from_str(request).unwrap();
+    let invocation = Invocation {
+        execution: "execution".to_owned(),
+        deadline: clock::now() + time::Duration::minutes(5),
+    };
+    let response = handle(poll, invocation, request).await?;
+    Ok(serde_json::to_value(response).unwrap())
+}
+
+fn batches(answer: &serde_json::Value) -> Vec<Vec<String>> {
+    let batches = answer["body"]["batches"].as_array().unwrap().iter();
+    batches
+        .map(|batch| {
+            let messages = batch["messages"].as_array().unwrap().iter();
+            messages
+                .map(|message| message["message_id"].as_str().unwrap().to_owned())
+                .collect()
+        })
+        .collect()
+}
+
+const REQUEST: &str = r#"{"mailbox": "x26abc1"}"#;
+
+#[tokio::test]
+async fn a_page_becomes_batches_and_the_rest_is_announced() {
+    let poll = poll(&["1", "2", "3", "4", "5"]);
+    let answer = run(&poll, REQUEST).await.unwrap();
+    assert_eq!(answer["statusCode"], 200);
+    assert_eq!(answer["body"]["mailbox"], "X26ABC1");
+    assert_eq!(answer["body"]["message_count"], 4);
+    assert_eq!(answer["body"]["more"], true);
+    assert_eq!(batches(&answer), [["1", "2"], ["3", "4"]]);
+    assert!(poll.leases.held.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn messages_begun_before_go_last_one_by_one_and_poison_waits() {
+    let poll = poll(&["poison", "again", "new", "stored"]);
+    for (id, attempts, status) in [
+        ("poison", 5, Status::Receiving),
+        ("again", 1, Status::Receiving),
+        ("stored", 1, Status::Received),
+    ] {
+        let row = Row {
+            attempts: Some(attempts),
+            status: Some(status),
+            updated_at: Some(clock::iso(clock::now())),
+            ..Row::default()
+        };
+        poll.rows.0.lock().unwrap().insert(format!("in#{id}"), row);
+    }
+    let answer = run(&poll, REQUEST).await.unwrap();
+    assert_eq!(batches(&answer), [vec!["new", "stored"], vec!["again"]]);
+    assert_eq!(answer["body"]["more"], false);
+}
+
+#[tokio::test]
+async fn nothing_waiting_gives_the_lease_back() {
+    let poll = poll(&[]);
+    let answer = run(&poll, REQUEST).await.unwrap();
+    assert_eq!(answer["statusCode"], 204);
+    assert!(!poll.leases.held.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn a_failure_gives_the_lease_back() {
+    let mut poll = poll(&[]);
+    poll.inbox = Waiting(Err("down"));
+    assert_eq!(
+        run(&poll, REQUEST).await.unwrap_err().name(),
+        "MeshUnavailable"
+    );
+    assert!(!poll.leases.held.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn another_executions_mailbox_is_left_alone() {
+    let mut poll = poll(&["1"]);
+    poll.leases.anothers = true;
+    let answer = run(&poll, REQUEST).await.unwrap();
+    assert_eq!(answer["statusCode"], 204);
+    assert_eq!(answer["body"]["message_count"], 0);
+}
+
+#[tokio::test]
+async fn a_handshake_takes_no_lease() {
+    let poll = poll(&["1"]);
+    let answer = run(&poll, r#"{"mailbox": "X26ABC1", "handshake": "true"}"#)
+        .await
+        .unwrap();
+    assert_eq!(answer["statusCode"], 204);
+    assert!(!poll.leases.held.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn an_input_without_a_mailbox_that_could_exist_is_named() {
+    let error = run(&poll(&[]), r#"{"mailbox": "a/b"}"#).await.unwrap_err();
+    assert_eq!(error.name(), "InvalidInput");
+}

@@ -1,0 +1,41 @@
+//! A chunk's bytes, from S3 to MESH.
+
+use std::ops::Range;
+
+use mesh_client::{Body, BodySource, BoxError};
+use mesh_pipeline::store::ObjectReader;
+use mesh_pipeline::{Error, Fault};
+
+// The level that zlib itself defaults to: most of the saving for a part of the time.
+const LEVEL: u8 = 6;
+
+/// A range of an object version, read anew for each attempt.
+pub(crate) struct ChunkSource<'a, O> {
+    pub(crate) objects: &'a O,
+    pub(crate) key: &'a str,
+    pub(crate) version_id: &'a str,
+    pub(crate) range: Range<u64>,
+    pub(crate) compress: bool,
+}
+
+impl<O: ObjectReader> BodySource for ChunkSource<'_, O> {
+    async fn open(&self) -> Result<Body, BoxError> {
+        let stream = self
+            .objects
+            .read(self.key, self.version_id, self.range.clone())
+            .await?
+            .ok_or_else(|| gone(self.key, self.version_id))?;
+        Ok(if self.compress {
+            Body::gzip(stream, LEVEL)
+        } else {
+            Body::from_stream(stream, Some(self.range.end - self.range.start))
+        })
+    }
+}
+
+/// The object version is no longer in the bucket.
+pub(crate) fn gone(key: &str, version_id: &str) -> Error {
+    Error::ObjectGone(Fault::new(format!(
+        "version {version_id} of {key} was deleted before it was sent; put the object again"
+    )))
+}

@@ -1,0 +1,264 @@
+#![doc = include_str!("../README.md")]
+
+mod chunk;
+mod outbox;
+mod parameters;
+mod plan;
+mod settings;
+mod transfer;
+mod trigger;
+mod uncertain;
+
+use mesh_pipeline::events::SENT;
+use mesh_pipeline::rows::{Claim, Claimed, OutboundRows, Row, Status};
+use mesh_pipeline::state::{Invocation, SendResponse};
+use mesh_pipeline::store::{ObjectReader, SourceObject};
+use mesh_pipeline::{Error, Fault, clock, layout};
+use serde_json::Value;
+use time::{Duration, OffsetDateTime};
+use tracing::{error, info};
+
+use parameters::Parameters;
+use plan::Plan;
+use trigger::{Put, Trigger};
+
+pub use outbox::{ChunkPosted, Outbox, Posted};
+pub use settings::{OnUncertain, Settings};
+
+/// What the function works with.
+pub struct Send<M, R, O> {
+    /// MESH.
+    pub outbox: M,
+    /// The claims.
+    pub rows: R,
+    /// The bucket.
+    pub objects: O,
+    /// Names and limits.
+    pub settings: Settings,
+}
+
+// A row whose execution has been quiet for so long after its deadline is another's to take: the state machine's own
+// retries come sooner.
+const QUIET: Duration = Duration::minutes(10);
+
+/// Answers one request.
+///
+/// # Errors
+/// See the crate's documentation.
+pub async fn handle<M: Outbox, R: OutboundRows, O: ObjectReader>(
+    send: &Send<M, R, O>,
+    invocation: Invocation,
+    request: Value,
+) -> Result<SendResponse, Error> {
+    match trigger::parse(&request)? {
+        Trigger::Other(why) => {
+            info!(why, "ignored");
+            Ok(ended("ignored", None))
+        }
+        Trigger::Put(put) => send.put(put, &invocation).await,
+        Trigger::Row(row) => send.row(&row, &invocation).await,
+    }
+}
+
+impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
+    async fn put(&self, put: Put, invocation: &Invocation) -> Result<SendResponse, Error> {
+        let Put { bucket, key, .. } = &put;
+        info!(
+            logReference = "MESHSEND0001",
+            bucket,
+            file = key,
+            "send triggered"
+        );
+        if *bucket != self.settings.bucket {
+            return Err(Error::InvalidInput(Fault::new(format!(
+                "the event is of bucket {bucket}; this function sends from {} only",
+                self.settings.bucket
+            ))));
+        }
+        self.check_age(&put)?;
+        let Some(object) = self.objects.find(key, put.version_id.as_deref()).await? else {
+            let version = put.version_id.as_deref().unwrap_or("(none)");
+            let error = chunk::gone(key, version);
+            let row = layout::outbound_row(bucket, key, version);
+            return self.refuse(&row, &put, version, invocation, error).await;
+        };
+        if object.size == 0 && key.ends_with('/') {
+            info!(file = key, "ignored: a folder marker");
+            return Ok(ended("ignored", None));
+        }
+        let row = layout::outbound_row(bucket, key, object.identity());
+        let planned = parameters::read(&object).and_then(|parameters| {
+            Plan::of(object.size, &parameters, &self.settings).map(|plan| (parameters, plan))
+        });
+        let (parameters, plan) = match planned {
+            Ok(planned) => planned,
+            Err(error) => {
+                return self
+                    .refuse(&row, &put, &object.version_id, invocation, error)
+                    .await;
+            }
+        };
+        let claim = Claim {
+            local_id: self.local_id(&parameters, &row),
+            row,
+            bucket: bucket.clone(),
+            key: key.clone(),
+            version_id: object.version_id.clone(),
+            size: object.size,
+            chunk_size: plan.chunk_size,
+            chunks: plan.chunks,
+            compress: plan.compress,
+            mailbox: parameters.mailbox.to_string(),
+            recipient: parameters.message.to.clone(),
+            workflow_id: parameters.message.workflow_id.clone(),
+        };
+        info!(
+            logReference = "MESHSEND0004",
+            row = claim.row,
+            file = key,
+            file_size = claim.size,
+            chunks = claim.chunks,
+            dest_mailbox = mesh_pipeline::rows::recordable_recipient(&claim.recipient),
+            src_mailbox = claim.mailbox,
+            workflow_id = claim.workflow_id,
+            "will send"
+        );
+        let claimed = self
+            .rows
+            .claim(&claim, &invocation.execution, until(invocation))
+            .await?;
+        self.claimed(claimed, Some((object, parameters)), invocation)
+            .await
+    }
+
+    async fn row(&self, row: &str, invocation: &Invocation) -> Result<SendResponse, Error> {
+        let claimed = self
+            .rows
+            .resume(row, &invocation.execution, until(invocation))
+            .await?;
+        self.claimed(claimed, None, invocation).await
+    }
+
+    // After so long the row of an event may have expired, and a repeat of it could not be told from a new one.
+    fn check_age(&self, put: &Put) -> Result<(), Error> {
+        let kept = Duration::days(self.settings.row_retention_days.into());
+        match put.time {
+            Some(time) if clock::now() - time > kept => {
+                Err(Error::StaleEvent(Fault::new(format!(
+                    "the event is older than the {} days for which rows are kept, so it can't be told whether s3://{}/{} was sent; put the object again to send it",
+                    self.settings.row_retention_days, put.bucket, put.key
+                ))))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn refuse(
+        &self,
+        row: &str,
+        put: &Put,
+        version_id: &str,
+        invocation: &Invocation,
+        error: Error,
+    ) -> Result<SendResponse, Error> {
+        self.rows
+            .refuse(
+                row,
+                &put.bucket,
+                &put.key,
+                version_id,
+                &invocation.execution,
+                &error,
+            )
+            .await?;
+        Err(error)
+    }
+
+    fn local_id(&self, parameters: &Parameters, row: &str) -> Option<String> {
+        parameters.message.local_id.clone().or_else(|| {
+            let hash = row.strip_prefix("out#").unwrap_or(row);
+            self.settings.set_local_id.then(|| hash.to_owned())
+        })
+    }
+
+    async fn claimed(
+        &self,
+        claimed: Claimed,
+        known: Option<(SourceObject, Parameters)>,
+        invocation: &Invocation,
+    ) -> Result<SendResponse, Error> {
+        let row = match claimed {
+            Claimed::Mine(row) => row,
+            // This execution's own work, done before the answer was lost.
+            Claimed::Taken(row)
+                if row.status == Some(Status::Sent)
+                    && row.execution.as_deref() == Some(&invocation.execution) =>
+            {
+                return Ok(self.sent(&row));
+            }
+            Claimed::Taken(row) => {
+                info!(
+                    logReference = "MESHSEND0003",
+                    row = row.id,
+                    status = row.status.map(Status::as_str),
+                    "duplicate: another execution has the object version, or it is done with"
+                );
+                return Ok(ended("duplicate", Some(row.id)));
+            }
+        };
+        let id = row.id.clone();
+        let result = Box::pin(self.transfer(row, known, invocation)).await;
+        if let Err(failure) = &result {
+            self.note(&id, failure, invocation).await;
+        }
+        result
+    }
+
+    async fn note(&self, row: &str, failure: &Error, invocation: &Invocation) {
+        let execution = &invocation.execution;
+        let noted = if failure.is_of_the_message() {
+            self.rows
+                .close(row, execution, Status::Failed, failure)
+                .await
+        } else if matches!(failure, Error::UncertainSend(_)) {
+            self.rows.close(row, execution, Status::Held, failure).await
+        } else if failure.is_temporary() {
+            self.rows
+                .attempt_failed(row, execution, failure, until(invocation))
+                .await
+        } else {
+            // Nobody retries it: whoever comes next, the sweep or an operator, may take it up at once.
+            self.rows
+                .attempt_failed(row, execution, failure, clock::now())
+                .await
+        };
+        if let Err(unnoted) = noted {
+            error!(row, error = unnoted.chain(), "the row could not be told");
+        }
+    }
+
+    fn sent(&self, row: &Row) -> SendResponse {
+        SendResponse {
+            status_code: 200,
+            complete: true,
+            row: Some(row.id.clone()),
+            message_id: row.message_id.clone(),
+            events: vec![self.settings.labels.entry(SENT, row)],
+            ..SendResponse::default()
+        }
+    }
+}
+
+fn until(invocation: &Invocation) -> OffsetDateTime {
+    invocation.deadline + QUIET
+}
+
+fn ended(outcome: &'static str, row: Option<String>) -> SendResponse {
+    SendResponse {
+        status_code: 200,
+        complete: true,
+        row,
+        outcome: Some(outcome),
+        ..SendResponse::default()
+    }
+}

@@ -1,0 +1,30 @@
+//! Wires the send function.
+
+use mesh_pipeline::mesh::Mesh;
+use mesh_pipeline::rows::DynamoRows;
+use mesh_pipeline::secrets::ParameterStore;
+use mesh_pipeline::settings::from_env;
+use mesh_pipeline::store::Bucket;
+use mesh_pipeline::{RuntimeError, aws, runtime, telemetry};
+use send::{Send, Settings};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), RuntimeError> {
+    telemetry::init();
+    let settings = from_env(Settings::read)?;
+    let aws = aws::sdk_config().await;
+    let send = Send {
+        outbox: Mesh::new(
+            settings.mesh.clone(),
+            ParameterStore::new(aws_sdk_ssm::Client::new(&aws)),
+        ),
+        rows: DynamoRows::new(
+            aws_sdk_dynamodb::Client::new(&aws),
+            settings.messages_table.clone(),
+            settings.row_retention_days,
+        ),
+        objects: Bucket::new(&aws, settings.bucket.clone()),
+        settings,
+    };
+    runtime::serve(|invocation, request| send::handle(&send, invocation, request)).await
+}

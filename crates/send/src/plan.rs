@@ -1,0 +1,146 @@
+//! How an object is cut into chunks, and whether these are compressed.
+
+use std::ops::Range;
+
+use mesh_pipeline::{Error, Fault};
+
+use crate::parameters::Parameters;
+use crate::settings::Settings;
+
+/// The number of chunks that MESH takes.
+const MAX_CHUNKS: u64 = 10_000;
+
+/// What is decided once for an object version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) size: u64,
+    pub(crate) chunk_size: u64,
+    pub(crate) chunks: u32,
+    pub(crate) compress: bool,
+}
+
+impl Plan {
+    /// The plan for an object of that size.
+    pub(crate) fn of(
+        size: u64,
+        parameters: &Parameters,
+        settings: &Settings,
+    ) -> Result<Self, Error> {
+        let chunks = size.div_ceil(settings.chunk_size);
+        if chunks > MAX_CHUNKS {
+            return Err(Error::InvalidParameters(Fault::new(format!(
+                "{size} bytes make {chunks} chunks of {} bytes and MESH takes {MAX_CHUNKS}; set chunk_size to at least {}",
+                settings.chunk_size,
+                size.div_ceil(MAX_CHUNKS)
+            ))));
+        }
+        Ok(Self {
+            size,
+            chunk_size: settings.chunk_size,
+            // At most 10,000.
+            chunks: u32::try_from(chunks).unwrap_or(u32::MAX),
+            compress: compress(size, parameters, settings),
+        })
+    }
+
+    /// The bytes of a chunk, counted from 1.
+    pub(crate) fn range(&self, chunk: u32) -> Range<u64> {
+        let start = u64::from(chunk - 1) * self.chunk_size;
+        start..(start + self.chunk_size).min(self.size)
+    }
+}
+
+fn compress(size: u64, parameters: &Parameters, settings: &Settings) -> bool {
+    if settings.never_compress {
+        return false;
+    }
+    match parameters.compress {
+        Some(instruction) => instruction,
+        None => !parameters.compressed && size >= settings.compress_threshold,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::OnUncertain;
+    use mesh_client::OutgoingMessage;
+    use mesh_pipeline::events::EventLabels;
+    use mesh_pipeline::settings::MeshSettings;
+
+    pub(crate) fn settings() -> Settings {
+        Settings {
+            mesh: MeshSettings {
+                url: String::new(),
+                secrets_prefix: String::new(),
+                verify_ssl: true,
+            },
+            messages_table: String::new(),
+            row_retention_days: 400,
+            bucket: String::new(),
+            labels: EventLabels {
+                source: String::new(),
+                bucket_arn: String::new(),
+            },
+            chunk_size: 10,
+            compress_threshold: 100,
+            never_compress: false,
+            set_local_id: true,
+            uncertain_send_wait: time::Duration::seconds(300),
+            on_uncertain_send: OnUncertain::Hold,
+        }
+    }
+
+    fn parameters(compress: Option<bool>, compressed: bool) -> Parameters {
+        Parameters {
+            mailbox: "X26ABC1".parse().unwrap(),
+            message: OutgoingMessage::default(),
+            compress,
+            compressed,
+        }
+    }
+
+    #[test]
+    fn chunks_cover_the_object_at_every_boundary() {
+        for (size, chunks) in [(1, 1), (9, 1), (10, 1), (11, 2), (20, 2), (21, 3)] {
+            let plan = Plan::of(size, &parameters(None, false), &settings()).unwrap();
+            assert_eq!(plan.chunks, chunks, "{size}");
+            let covered: Vec<_> = (1..=chunks).map(|chunk| plan.range(chunk)).collect();
+            assert_eq!(covered[0].start, 0);
+            assert_eq!(covered.last().unwrap().end, size);
+            assert!(covered.windows(2).all(|pair| pair[0].end == pair[1].start));
+            assert!(covered.iter().all(|range| !range.is_empty()));
+        }
+    }
+
+    #[test]
+    fn too_many_chunks_are_refused_with_the_size_to_use() {
+        let error = Plan::of(100_001, &parameters(None, false), &settings()).unwrap_err();
+        assert_eq!(error.name(), "InvalidParameters");
+        assert!(
+            error.chain().contains("chunk_size to at least 11"),
+            "{}",
+            error.chain()
+        );
+    }
+
+    #[test]
+    fn compression_follows_the_interfaces_rules() {
+        let never = Settings {
+            never_compress: true,
+            ..settings()
+        };
+        let cases = [
+            ("below the threshold", 99, None, false, settings(), false),
+            ("at the threshold", 100, None, false, settings(), true),
+            ("compressed already", 100, None, true, settings(), false),
+            ("asked for", 1, Some(true), true, settings(), true),
+            ("declined", 100, Some(false), false, settings(), false),
+            ("never", 100, Some(true), false, never, false),
+        ];
+        for (name, size, asked, compressed, settings, expected) in cases {
+            let plan = Plan::of(size, &parameters(asked, compressed), &settings).unwrap();
+            assert_eq!(plan.compress, expected, "{name}");
+        }
+    }
+}

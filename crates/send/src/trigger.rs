@@ -1,0 +1,222 @@
+//! What the function was called for.
+
+use aws_lambda_events::eventbridge::EventBridgeEvent;
+use mesh_pipeline::{Error, Fault};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use time::OffsetDateTime;
+
+/// What to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Trigger {
+    /// An object that was put.
+    Put(Put),
+    /// An open row.
+    Row(String),
+    /// An event that sends nothing.
+    Other(&'static str),
+}
+
+/// An object that was put.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Put {
+    pub(crate) bucket: String,
+    pub(crate) key: String,
+    pub(crate) version_id: Option<String>,
+    pub(crate) time: Option<OffsetDateTime>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct ObjectCreated {
+    reason: Option<String>,
+    bucket: Bucket,
+    object: Object,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct Bucket {
+    name: String,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Object {
+    key: String,
+    version_id: Option<String>,
+}
+
+// CloudTrail's record of an S3 call; its field names are CloudTrail's.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ApiCall {
+    event_name: String,
+    error_code: Option<String>,
+    request_parameters: RequestParameters,
+    response_elements: Option<ResponseElements>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RequestParameters {
+    bucket_name: String,
+    key: String,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct ResponseElements {
+    #[serde(rename = "x-amz-version-id")]
+    version_id: Option<String>,
+}
+
+const SENDING: [&str; 2] = ["PutObject", "CompleteMultipartUpload"];
+
+/// Reads the request in any of its shapes.
+pub(crate) fn parse(request: &Value) -> Result<Trigger, Error> {
+    if let Some(row) = request.get("row") {
+        return match row.as_str() {
+            Some(row) if row.starts_with("out#") => Ok(Trigger::Row(row.to_owned())),
+            _ => Err(unknown(
+                "its row is not the id of a sent object's row, out#…",
+            )),
+        };
+    }
+    match request.get("detail-type").and_then(Value::as_str) {
+        Some("Object Created") => {
+            let event: EventBridgeEvent<ObjectCreated> = event(request)?;
+            let detail = event.detail;
+            if detail
+                .reason
+                .is_some_and(|reason| !SENDING.contains(&reason.as_str()))
+            {
+                return Ok(Trigger::Other(
+                    "only a put object is sent, not a copied one",
+                ));
+            }
+            Ok(Trigger::Put(Put {
+                bucket: detail.bucket.name,
+                key: detail.object.key,
+                version_id: detail.object.version_id.filter(|id| !id.is_empty()),
+                time: time_of(request),
+            }))
+        }
+        Some("AWS API Call via CloudTrail") => {
+            let event: EventBridgeEvent<ApiCall> = event(request)?;
+            let detail = event.detail;
+            if !SENDING.contains(&detail.event_name.as_str()) || detail.error_code.is_some() {
+                return Ok(Trigger::Other("the recorded call put no object"));
+            }
+            Ok(Trigger::Put(Put {
+                bucket: detail.request_parameters.bucket_name,
+                key: detail.request_parameters.key,
+                version_id: detail
+                    .response_elements
+                    .and_then(|elements| elements.version_id),
+                time: time_of(request),
+            }))
+        }
+        _ => Err(unknown(
+            "it has neither a row nor a detail-type that is known",
+        )),
+    }
+}
+
+fn event<T>(request: &Value) -> Result<EventBridgeEvent<T>, Error>
+where
+    T: serde::de::DeserializeOwned + Serialize,
+{
+    serde_json::from_value(request.clone())
+        .map_err(|_| unknown("a field that every such event has is missing or of another type"))
+}
+
+fn time_of(request: &Value) -> Option<OffsetDateTime> {
+    request
+        .get("time")
+        .and_then(Value::as_str)
+        .and_then(mesh_pipeline::clock::parse_iso)
+}
+
+fn unknown(why: &str) -> Error {
+    Error::InvalidInput(Fault::new(format!(
+        "the request is no S3 event, row or earlier answer: {why}; start the execution with {{\"row\": \"out#…\"}} or put the object again"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn created(reason: &str) -> Value {
+        json!({
+            "detail-type": "Object Created", "source": "aws.s3", "time": "2026-01-15T12:34:00Z",
+            "detail": {"reason": reason, "bucket": {"name": "live-mesh"},
+                       "object": {"key": "outbound/a b+c%20.csv", "size": 3, "etag": "e", "version-id": "v1"}}
+        })
+    }
+
+    #[test]
+    fn a_put_object_is_sent_under_its_key_as_it_comes() {
+        let Trigger::Put(put) = parse(&created("PutObject")).unwrap() else {
+            panic!("not a put");
+        };
+        assert_eq!(put.bucket, "live-mesh");
+        assert_eq!(put.key, "outbound/a b+c%20.csv");
+        assert_eq!(put.version_id.as_deref(), Some("v1"));
+        assert_eq!(put.time.unwrap().unix_timestamp(), 1_768_480_440);
+    }
+
+    #[test]
+    fn a_copied_object_is_not() {
+        assert!(matches!(
+            parse(&created("CopyObject")).unwrap(),
+            Trigger::Other(_)
+        ));
+    }
+
+    #[test]
+    fn cloudtrails_record_of_a_put_is_the_same_put() {
+        let record = json!({
+            "detail-type": "AWS API Call via CloudTrail", "source": "aws.s3", "time": "2026-01-15T12:34:00Z",
+            "detail": {"eventSource": "s3.amazonaws.com", "eventName": "CompleteMultipartUpload",
+                       "requestParameters": {"bucketName": "live-mesh", "key": "outbound/a"},
+                       "responseElements": {"x-amz-version-id": "v1"}}
+        });
+        let Trigger::Put(put) = parse(&record).unwrap() else {
+            panic!("not a put");
+        };
+        assert_eq!(
+            (put.key.as_str(), put.version_id.as_deref()),
+            ("outbound/a", Some("v1"))
+        );
+    }
+
+    #[test]
+    fn a_call_that_s3_refused_is_not() {
+        let record = json!({
+            "detail-type": "AWS API Call via CloudTrail", "source": "aws.s3",
+            "detail": {"eventName": "PutObject", "errorCode": "AccessDenied",
+                       "requestParameters": {"bucketName": "live-mesh", "key": "outbound/a"}, "responseElements": null}
+        });
+        assert!(matches!(parse(&record).unwrap(), Trigger::Other(_)));
+    }
+
+    #[test]
+    fn an_earlier_answer_goes_on_by_its_row() {
+        let answer = json!({"statusCode": 200, "complete": false, "row": "out#ab", "next_chunk": 3, "events": []});
+        assert_eq!(parse(&answer).unwrap(), Trigger::Row("out#ab".to_owned()));
+    }
+
+    #[test]
+    fn anything_else_is_refused_without_its_content() {
+        for request in [
+            json!({"row": "in#1"}),
+            json!({"secret": "value"}),
+            json!({"detail-type": "Object Created", "source": "aws.s3", "detail": {"secret": "value"}}),
+            json!(null),
+        ] {
+            let error = parse(&request).unwrap_err();
+            assert_eq!(error.name(), "InvalidInput");
+            assert!(!error.chain().contains("value"), "{}", error.chain());
+        }
+    }
+}
