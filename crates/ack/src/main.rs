@@ -6,21 +6,27 @@ use mesh_pipeline::mesh::Mesh;
 use mesh_pipeline::rows::DynamoRows;
 use mesh_pipeline::secrets::ParameterStore;
 use mesh_pipeline::settings::from_env;
-use mesh_pipeline::{RuntimeError, aws, runtime, telemetry};
+use mesh_pipeline::{Error, RuntimeError, aws, runtime, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), RuntimeError> {
     telemetry::init();
+    runtime::serve(wire().await, async |function, invocation, request| {
+        ack::handle(function, invocation, request).await
+    })
+    .await
+}
+
+async fn wire() -> Result<Ack<Mesh<ParameterStore>, DynamoLeases, DynamoRows>, Error> {
     let settings = from_env(Settings::read)?;
     let aws = aws::sdk_config().await;
     let dynamo = aws_sdk_dynamodb::Client::new(&aws);
-    let ack = Ack {
+    Ok(Ack {
         inbox: Mesh::new(
             settings.mesh,
             ParameterStore::new(aws_sdk_ssm::Client::new(&aws)),
         ),
         leases: DynamoLeases::new(dynamo.clone(), settings.leases_table),
         rows: DynamoRows::new(dynamo, settings.messages_table, settings.row_retention_days),
-    };
-    runtime::serve(|invocation, request| ack::handle(&ack, invocation, request)).await
+    })
 }

@@ -9,15 +9,23 @@ use mesh_pipeline::rows::DynamoRows;
 use mesh_pipeline::secrets::ParameterStore;
 use mesh_pipeline::settings::from_env;
 use mesh_pipeline::store::Bucket;
-use mesh_pipeline::{RuntimeError, aws, runtime, telemetry};
+use mesh_pipeline::{Error, RuntimeError, aws, runtime, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), RuntimeError> {
     telemetry::init();
+    runtime::serve(wire().await, async |function, invocation, request| {
+        fetch_chunk::handle(function, invocation, request).await
+    })
+    .await
+}
+
+async fn wire() -> Result<Fetch<Arc<Mesh<ParameterStore>>, DynamoLeases, DynamoRows, Bucket>, Error>
+{
     let settings = from_env(Settings::read)?;
     let aws = aws::sdk_config().await;
     let dynamo = aws_sdk_dynamodb::Client::new(&aws);
-    let fetch = Fetch {
+    Ok(Fetch {
         messages: Arc::new(Mesh::new(
             settings.mesh.clone(),
             ParameterStore::new(aws_sdk_ssm::Client::new(&aws)),
@@ -30,6 +38,5 @@ async fn main() -> Result<(), RuntimeError> {
         ),
         bucket: Bucket::new(&aws, settings.bucket.clone()),
         settings,
-    };
-    runtime::serve(|invocation, batch| fetch_chunk::handle(&fetch, invocation, batch)).await
+    })
 }

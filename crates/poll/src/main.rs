@@ -5,16 +5,23 @@ use mesh_pipeline::mesh::Mesh;
 use mesh_pipeline::rows::DynamoRows;
 use mesh_pipeline::secrets::ParameterStore;
 use mesh_pipeline::settings::from_env;
-use mesh_pipeline::{RuntimeError, aws, runtime, telemetry};
+use mesh_pipeline::{Error, RuntimeError, aws, runtime, telemetry};
 use poll::{Poll, Settings};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), RuntimeError> {
     telemetry::init();
+    runtime::serve(wire().await, async |function, invocation, request| {
+        poll::handle(function, invocation, request).await
+    })
+    .await
+}
+
+async fn wire() -> Result<Poll<Mesh<ParameterStore>, DynamoLeases, DynamoRows>, Error> {
     let settings = from_env(Settings::read)?;
     let aws = aws::sdk_config().await;
     let dynamo = aws_sdk_dynamodb::Client::new(&aws);
-    let poll = Poll {
+    Ok(Poll {
         inbox: Mesh::new(
             settings.mesh.clone(),
             ParameterStore::new(aws_sdk_ssm::Client::new(&aws)),
@@ -26,6 +33,5 @@ async fn main() -> Result<(), RuntimeError> {
             settings.row_retention_days,
         ),
         settings,
-    };
-    runtime::serve(|invocation, request| poll::handle(&poll, invocation, request)).await
+    })
 }

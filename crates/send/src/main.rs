@@ -5,15 +5,22 @@ use mesh_pipeline::rows::DynamoRows;
 use mesh_pipeline::secrets::ParameterStore;
 use mesh_pipeline::settings::from_env;
 use mesh_pipeline::store::Bucket;
-use mesh_pipeline::{RuntimeError, aws, runtime, telemetry};
+use mesh_pipeline::{Error, RuntimeError, aws, runtime, telemetry};
 use send::{Send, Settings};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), RuntimeError> {
     telemetry::init();
+    runtime::serve(wire().await, async |function, invocation, request| {
+        send::handle(function, invocation, request).await
+    })
+    .await
+}
+
+async fn wire() -> Result<Send<Mesh<ParameterStore>, DynamoRows, Bucket>, Error> {
     let settings = from_env(Settings::read)?;
     let aws = aws::sdk_config().await;
-    let send = Send {
+    Ok(Send {
         outbox: Mesh::new(
             settings.mesh.clone(),
             ParameterStore::new(aws_sdk_ssm::Client::new(&aws)),
@@ -25,6 +32,5 @@ async fn main() -> Result<(), RuntimeError> {
         ),
         objects: Bucket::new(&aws, settings.bucket.clone()),
         settings,
-    };
-    runtime::serve(|invocation, request| send::handle(&send, invocation, request)).await
+    })
 }

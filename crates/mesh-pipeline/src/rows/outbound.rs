@@ -63,9 +63,6 @@ pub enum Posting {
 
 /// What the sending functions do with rows. Every change is refused, as `AwsUnavailable`, when the row is no longer the execution's.
 pub trait OutboundRows: Send + Sync {
-    /// The row, if there is one.
-    fn find(&self, row: &str) -> impl Future<Output = Result<Option<Row>, Error>> + Send;
-
     /// Makes the row, or takes over one that is this execution's or whose time has passed.
     fn claim(
         &self,
@@ -159,10 +156,6 @@ pub(super) const DUE_SEND: &str = "send";
 const OPEN: [Status; 3] = [Status::Claimed, Status::Posting, Status::Sending];
 
 impl OutboundRows for DynamoRows {
-    async fn find(&self, row: &str) -> Result<Option<Row>, Error> {
-        self.load(row).await
-    }
-
     async fn claim(
         &self,
         claim: &Claim,

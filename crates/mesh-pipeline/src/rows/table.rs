@@ -45,23 +45,6 @@ impl DynamoRows {
         (clock::now() + self.retention).unix_timestamp()
     }
 
-    /// The row, read consistently.
-    ///
-    /// # Errors
-    /// Those of DynamoDB.
-    pub async fn load(&self, id: &str) -> Result<Option<Row>, Error> {
-        let output = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .key("id", AttributeValue::S(id.to_owned()))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(|error| aws_error(format!("reading row {id}"), error))?;
-        output.item.map(parse).transpose()
-    }
-
     /// Those of the rows that exist, at most 100 asked for at once.
     ///
     /// # Errors

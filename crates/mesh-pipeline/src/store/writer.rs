@@ -280,6 +280,12 @@ impl Bucket {
                         CompletedPart::builder()
                             .set_part_number(part.part_number)
                             .set_e_tag(part.e_tag)
+                            // S3 wants them back where the upload was begun with a checksum algorithm.
+                            .set_checksum_crc32(part.checksum_crc32)
+                            .set_checksum_crc32_c(part.checksum_crc32_c)
+                            .set_checksum_crc64_nvme(part.checksum_crc64_nvme)
+                            .set_checksum_sha1(part.checksum_sha1)
+                            .set_checksum_sha256(part.checksum_sha256)
                             .build(),
                     );
                 }

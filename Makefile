@@ -1,0 +1,56 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+ROOT := $(dir $(realpath $(lastword $(MAKEFILE_LIST))))
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mesh-aws
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+# Terraform fails on a configuration file that does not exist.
+ifeq ($(wildcard $(TF_CLI_CONFIG_FILE)),)
+unexport TF_CLI_CONFIG_FILE
+endif
+PYTHON_OF_TESTS = $$($(ROOT)scripts/venv)
+
+.PHONY: help build demo up down test lint unit e2e nightly clean
+
+help: ## This list
+	@grep -hE '^[a-z0-9]+:.*##' $(realpath $(lastword $(MAKEFILE_LIST))) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+build: ## The Lambdas' zips in dist/
+	@$(ROOT)scripts/need cargo python3
+	@python3 $(ROOT)scripts/build.py
+
+demo: build ## The main job on real input, from servers to a checked table; stops everything at the end
+	@$(ROOT)scripts/need terraform
+	@cd $(ROOT)tests && "$(PYTHON_OF_TESTS)" demo.py
+
+up: build ## A local stack that stays, with commands to try
+	@$(ROOT)scripts/need terraform
+	@cd $(ROOT)tests && "$(PYTHON_OF_TESTS)" demo.py --up
+
+down: ## Stops what `make up` started
+	@cd $(ROOT)tests && "$(PYTHON_OF_TESTS)" demo.py --down
+
+test: lint unit e2e ## Everything that CI runs
+
+lint: ## Formatting, clippy, Terraform and state machine definitions
+	@$(ROOT)scripts/need cargo terraform node npm
+	cd $(ROOT) && cargo fmt --all --check
+	cd $(ROOT) && cargo clippy --workspace --all-targets --locked -- -D warnings
+	cd $(ROOT) && terraform fmt -check -recursive -diff terraform
+	$(ROOT)tests/terraform-validate.sh
+	$(ROOT)tests/asl/lint.sh
+
+unit: ## Rust's unit and documentation tests
+	@$(ROOT)scripts/need cargo
+	cd $(ROOT) && cargo test --workspace --locked
+
+e2e: build ## The pytest suite: the local stack's own tests and the pipeline end to end
+	@$(ROOT)scripts/need terraform
+	cd $(ROOT)tests && "$(PYTHON_OF_TESTS)" -m pytest -q -n 4 --dist loadfile --durations 10 .
+
+nightly: test ## What takes longer than CI may
+
+clean: ## Removes dist/ and the caches of this project
+	rm -rf $(ROOT)dist $(CACHE)
