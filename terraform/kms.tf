@@ -1,0 +1,65 @@
+# One key for messages, rows, logs and the dead-letter queue.
+resource "aws_kms_key" "mesh" {
+  description             = local.name
+  enable_key_rotation     = true
+  deletion_window_in_days = var.force_destroy ? 7 : 30
+  policy                  = data.aws_iam_policy_document.key.json
+  tags                    = local.tags
+}
+
+resource "aws_kms_alias" "mesh" {
+  name          = "alias/${local.name}"
+  target_key_id = aws_kms_key.mesh.key_id
+}
+
+# S3, DynamoDB and SSM use the key with the caller's permissions, which the roles' policies give.
+data "aws_iam_policy_document" "key" {
+  statement {
+    sid       = "AccountDecidesByIam"
+    actions   = ["kms:*"]
+    resources = ["*"]
+    principals {
+      type        = "AWS"
+      identifiers = ["arn:${local.partition}:iam::${local.account_id}:root"]
+    }
+  }
+
+  statement {
+    sid = "LogGroups"
+    actions = [
+      "kms:Decrypt",
+      "kms:DescribeKey",
+      "kms:Encrypt",
+      "kms:GenerateDataKey*",
+      "kms:ReEncrypt*",
+    ]
+    resources = ["*"]
+    principals {
+      type        = "Service"
+      identifiers = ["logs.${local.region}.amazonaws.com"]
+    }
+    condition {
+      test     = "ArnLike"
+      variable = "kms:EncryptionContext:aws:logs:arn"
+      values = [
+        for kind in ["lambda", "states"] :
+        "arn:${local.partition}:logs:${local.region}:${local.account_id}:log-group:/aws/${kind}/${local.name}-*"
+      ]
+    }
+  }
+
+  statement {
+    sid       = "EventsToDeadLetterQueue"
+    actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
+    resources = ["*"]
+    principals {
+      type        = "Service"
+      identifiers = ["events.amazonaws.com"]
+    }
+    condition {
+      test     = "StringEquals"
+      variable = "aws:SourceAccount"
+      values   = [local.account_id]
+    }
+  }
+}

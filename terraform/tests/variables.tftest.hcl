@@ -1,0 +1,156 @@
+# Wrong values are refused by the plan, right at the edge.
+
+mock_provider "aws" {
+  mock_data "aws_iam_policy_document" {
+    defaults = { json = "{}" }
+  }
+}
+
+variables {
+  name_prefix = "demo"
+  mesh_env    = "integration"
+  mailbox_ids = ["X26ABC1"]
+}
+
+run "defaults_plan" {
+  command = plan
+
+  assert {
+    condition     = local.mesh_url == "https://msg.intspineservices.nhs.uk"
+    error_message = "URL of the environment"
+  }
+}
+
+run "the_least_allowed_values_plan" {
+  command = plan
+
+  variables {
+    mesh_env                      = "local"
+    mesh_url                      = "https://localhost:8700/"
+    chunk_size                    = 1
+    compress_threshold            = 0
+    cloudwatch_retention_in_days  = 0
+    fetch_batch_size              = 1
+    get_message_max_concurrency   = 1
+    get_messages_page_limit       = 1
+    max_attempts                  = 1
+    mesh_s3_object_expiry_in_days = 1
+    message_row_retention_in_days = 15
+    name_prefix                   = "d"
+    s3logs_retention_in_days      = 1
+    uncertain_send_wait_seconds   = 1
+    verify_ssl                    = false
+  }
+
+  assert {
+    condition     = local.mesh_url == "https://localhost:8700"
+    error_message = "the functions append paths: no slash at the end"
+  }
+}
+
+run "the_greatest_allowed_values_plan" {
+  command = plan
+
+  variables {
+    chunk_size                    = 99614720
+    fetch_batch_size              = 10
+    get_message_max_concurrency   = 40
+    get_messages_page_limit       = 1000
+    max_attempts                  = 100
+    message_row_retention_in_days = 36500
+    name_prefix                   = "abcdefghijklmnopqrstuvwxyz1234"
+    uncertain_send_wait_seconds   = 86400
+  }
+
+  assert {
+    condition     = length("${local.get_messages_name}-handshake-event") == 64
+    error_message = "the longest role name fits"
+  }
+}
+
+run "values_below_are_refused" {
+  command = plan
+
+  variables {
+    chunk_size                    = 0
+    compress_threshold            = -1
+    cloudwatch_retention_in_days  = 2
+    fetch_batch_size              = 0
+    get_message_max_concurrency   = 0
+    get_messages_page_limit       = 0
+    get_messages_schedule         = "1 minute"
+    handshake_schedule            = "hourly"
+    log_level                     = "info"
+    mailbox_ids                   = ["x26abc1"]
+    max_attempts                  = 0
+    mesh_env                      = "local"
+    mesh_s3_object_expiry_in_days = 0
+    message_row_retention_in_days = 14
+    name_prefix                   = ""
+    on_uncertain_send             = "drop"
+    s3logs_retention_in_days      = 0
+    uncertain_send_wait_seconds   = 0
+  }
+
+  expect_failures = [
+    var.chunk_size,
+    var.compress_threshold,
+    var.cloudwatch_retention_in_days,
+    var.fetch_batch_size,
+    var.get_message_max_concurrency,
+    var.get_messages_page_limit,
+    var.get_messages_schedule,
+    var.handshake_schedule,
+    var.log_level,
+    var.mailbox_ids,
+    var.max_attempts,
+    var.mesh_s3_object_expiry_in_days,
+    var.mesh_url,
+    var.message_row_retention_in_days,
+    var.name_prefix,
+    var.on_uncertain_send,
+    var.s3logs_retention_in_days,
+    var.uncertain_send_wait_seconds,
+  ]
+}
+
+run "values_above_are_refused" {
+  command = plan
+
+  variables {
+    chunk_size                    = 99614721
+    fetch_batch_size              = 11
+    get_message_max_concurrency   = 41
+    get_messages_page_limit       = 1001
+    max_attempts                  = 101
+    message_row_retention_in_days = 36501
+    mesh_env                      = "production"
+    mesh_url                      = "http://localhost:8700"
+    name_prefix                   = "abcdefghijklmnopqrstuvwxyz12345"
+    uncertain_send_wait_seconds   = 86401
+    verify_ssl                    = false
+  }
+
+  expect_failures = [
+    var.chunk_size,
+    var.fetch_batch_size,
+    var.get_message_max_concurrency,
+    var.get_messages_page_limit,
+    var.max_attempts,
+    var.mesh_url,
+    var.message_row_retention_in_days,
+    var.name_prefix,
+    var.uncertain_send_wait_seconds,
+    var.verify_ssl,
+  ]
+}
+
+run "an_unknown_environment_is_refused" {
+  command = plan
+
+  variables {
+    mesh_env = "live"
+  }
+
+  expect_failures = [var.mesh_env]
+}
