@@ -1,0 +1,155 @@
+"""Bad input ends in an error that names the thing and the remedy, in the row, the log and the execution's cause."""
+
+import pytest
+from stack.checks import Message
+from stack.mesh import password
+
+CONTENT = b"must stay where it is"
+
+
+def refused(pipeline, key, version, sender, error, parts, row_statuses=("failed",)):
+    """The differences between what became of the object and a clean refusal."""
+    row = pipeline.wait_error(key, version)
+    execution = pipeline.wait(row["execution"])
+    texts = {
+        "row": row["error"],
+        "cause": f"{execution.get('error')}: {execution.get('cause')}",
+        "log": "\n".join(line for line in pipeline.function_logs("send-message-chunk", error) if row["execution"] in line),
+    }
+    found = [f"{where} lacks {part!r}: {text}" for where, text in texts.items() for part in parts if part not in text]
+    found += [f"{where} lacks {error}: {text}" for where, text in texts.items() if error not in text]
+    if (execution["status"], execution.get("error")) != ("FAILED", error):
+        found.append(f"the execution ended {execution['status']} {execution.get('error')}")
+    if row["status"] not in row_statuses:
+        found.append(f"the row is {row['status']}")
+    if "message_id" in row:
+        found.append(f"the row has a message id {row['message_id']}")
+    accepted = [
+        entry for entry in pipeline.stack.requests(f"/messageexchange/{sender}/outbox.*") if entry["status"] == 202
+    ]
+    if accepted:
+        found.append(f"MESH accepted {accepted}")
+    s3 = pipeline.stack.client("s3")
+    if s3.head_object(Bucket=pipeline.bucket, Key=key)["VersionId"] != version:
+        found.append("the object is no longer there")
+    return found
+
+
+def test_an_unknown_recipient(pipeline, sender):
+    message = Message(sender, "X26NOBODY", CONTENT)
+    key = f"outbound/{sender}/lost.txt"
+    version = pipeline.put(key, CONTENT, message.metadata)
+    assert refused(pipeline, key, version, sender, "Rejected", ["417", "12", "X26NOBODY", "mex-to"]) == []
+
+
+def test_an_unknown_sender(pipeline, other):
+    stranger = f"X26S{other[-3:]}"
+    pipeline.put_secret(f"mailboxes/{stranger}/MAILBOX_PASSWORD", "anything")
+    key = f"outbound/{stranger}/a.txt"
+    version = pipeline.put(key, CONTENT, Message(stranger, other, CONTENT).metadata)
+    parts = [stranger, "MAILBOX_PASSWORD", "MESH_SHARED_KEY"]
+    assert refused(pipeline, key, version, stranger, "NotAuthorised", parts, ("claimed", "failed")) == []
+
+
+def test_a_wrong_password(pipeline, sender, other):
+    pipeline.put_secret(f"mailboxes/{sender}/MAILBOX_PASSWORD", "wrong")
+    key = f"outbound/{sender}/a.txt"
+    version = pipeline.put(key, CONTENT, Message(sender, other, CONTENT).metadata)
+    parts = [sender, f"/{pipeline.name}/mesh/mailboxes/{sender}/MAILBOX_PASSWORD"]
+    assert refused(pipeline, key, version, sender, "NotAuthorised", parts, ("claimed", "failed")) == []
+
+
+def test_a_missing_password_parameter(pipeline, sender, other):
+    name = f"/{pipeline.name}/mesh/mailboxes/{sender}/MAILBOX_PASSWORD"
+    pipeline.stack.client("ssm").delete_parameter(Name=name)
+    key = f"outbound/{sender}/a.txt"
+    version = pipeline.put(key, CONTENT, Message(sender, other, CONTENT).metadata)
+    parts = [name, "SecureString"]
+    assert refused(pipeline, key, version, sender, "InvalidConfiguration", parts, ("claimed", "failed")) == []
+
+
+def test_an_object_without_parameters(pipeline, sender):
+    key = f"outbound/{sender}/bare.txt"
+    version = pipeline.put(key, CONTENT)
+    assert refused(pipeline, key, version, sender, "InvalidParameters", ["mex-from", "metadata"]) == []
+
+
+@pytest.mark.parametrize("missing", ["mex-to", "mex-workflowid"])
+def test_an_object_without_one_parameter(pipeline, sender, other, missing):
+    key = f"outbound/{sender}/no-{missing}.txt"
+    metadata = Message(sender, other, CONTENT).metadata
+    del metadata[missing]
+    version = pipeline.put(key, CONTENT, metadata)
+    assert refused(pipeline, key, version, sender, "InvalidParameters", [missing, "metadata"]) == []
+
+
+def test_an_empty_object(pipeline, sender, other):
+    key = f"outbound/{sender}/empty.txt"
+    version = pipeline.put(key, b"", Message(sender, other, b"").metadata)
+    assert refused(pipeline, key, version, sender, "InvalidParameters", ["empty"]) == []
+
+
+@pytest.mark.parametrize("character", ["\t", "\n", "\r\nMex-To: X26ABC1", "\x7f", "\x00"], ids=repr)
+def test_a_control_character_in_a_metadata_value(pipeline, sender, other, character):
+    key = f"outbound/{sender}/control.txt"
+    message = Message(sender, other, CONTENT, headers={"mex-subject": f"one{character}two"})
+    version = pipeline.put(key, CONTENT, message.metadata)
+    assert refused(pipeline, key, version, sender, "InvalidParameters", ["Mex-Subject", "control character"]) == []
+    assert pipeline.stack.requests(f"/messageexchange/{sender}/outbox.*") == []
+
+
+# Receiving: the message stays in MESH, and is fetched once the fault is mended.
+
+
+def poll_fails(pipeline, mailbox, error, parts):
+    """The differences between what a poll of the mailbox ends in and a clear failure."""
+    started = pipeline.stack.client("stepfunctions").start_execution(
+        stateMachineArn=pipeline.machine("get-messages"), input=f'{{"mailbox": "{mailbox}"}}'
+    )
+    execution = pipeline.wait(started["executionArn"])
+    texts = {
+        "cause": execution.get("cause", ""),
+        "log": "\n".join(pipeline.function_logs("poll-mailbox", mailbox)),
+    }
+    found = [f"{where} lacks {part!r}: {text}" for where, text in texts.items() for part in parts if part not in text]
+    if (execution["status"], execution.get("error")) != ("FAILED", error):
+        found.append(f"the execution ended {execution['status']} {execution.get('error')}")
+    if error not in texts["log"]:
+        found.append(f"the log lacks {error}: {texts['log']}")
+    found += [f"{row} is left" for row in pipeline.rows() if row.get("lease_id") == mailbox]
+    return found
+
+
+def test_a_poll_of_a_mailbox_unknown_to_mesh(pipeline):
+    pipeline.put_secret("mailboxes/X26NOTHERE/MAILBOX_PASSWORD", "anything")
+    parts = ["X26NOTHERE", "mailbox of this environment", "MAILBOX_PASSWORD"]
+    assert poll_fails(pipeline, "X26NOTHERE", "NotAuthorised", parts) == []
+
+
+@pytest.mark.parametrize("wrong", ["wrong", None], ids=["wrong password", "missing parameter"])
+def test_a_poll_without_the_right_password(pipeline, mailbox, other, wrong):
+    message_id = Message(other, mailbox, CONTENT).send(pipeline.stack)
+    name = f"/{pipeline.name}/mesh/mailboxes/{mailbox}/MAILBOX_PASSWORD"
+    if wrong:
+        pipeline.put_secret(f"mailboxes/{mailbox}/MAILBOX_PASSWORD", wrong)
+        assert poll_fails(pipeline, mailbox, "NotAuthorised", [mailbox, name]) == []
+    else:
+        pipeline.stack.client("ssm").delete_parameter(Name=name)
+        assert poll_fails(pipeline, mailbox, "InvalidConfiguration", [name, "SecureString"]) == []
+    with pipeline.stack.party(mailbox) as party:
+        assert party.list_messages() == [message_id]
+    pipeline.put_secret(f"mailboxes/{mailbox}/MAILBOX_PASSWORD", password(mailbox))
+    # Secrets are cached for minutes; a cold start reads them.
+    pipeline.stack.drop_workers()
+    (execution,) = pipeline.poll(mailbox)
+    assert execution["status"] == "SUCCEEDED"
+    assert pipeline.get(f"inbound/{mailbox}/{message_id}.dat")["Body"] == CONTENT
+
+
+def test_an_input_that_is_no_poll(pipeline):
+    started = pipeline.stack.client("stepfunctions").start_execution(
+        stateMachineArn=pipeline.machine("get-messages"), input='{"mailbox": "../X26ABC1"}'
+    )
+    execution = pipeline.wait(started["executionArn"])
+    assert (execution["status"], execution["error"]) == ("FAILED", "InvalidInput")
+    assert "mailbox" in execution["cause"]

@@ -1,0 +1,140 @@
+"""The contract between the state machine definitions, the functions and Terraform, checked without AWS."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from asl.render import PLACEHOLDERS, render, templates
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+TEMPORARY = {"MeshUnavailable", "Throttled", "AwsUnavailable"}
+LAMBDA_SERVICE = {
+    "Lambda.ClientExecutionTimeoutException",
+    "Lambda.ServiceException",
+    "Lambda.AWSLambdaException",
+    "Lambda.SdkClientException",
+    "Lambda.TooManyRequestsException",
+}
+CRASHES = {"Lambda.Unknown", "Runtime.ExitError", "Sandbox.Timedout", "States.Timeout"}
+OF_AWS = LAMBDA_SERVICE | CRASHES | {"States.ALL", "DynamoDB.ConditionalCheckFailedException"}
+
+
+def our_error_names():
+    """The variants of the functions' error enum."""
+    source = (REPOSITORY / "crates/mesh-pipeline/src/error.rs").read_text()
+    enum = re.search(r"pub enum Error \{(.*?)\n\}", source, re.S)[1]
+    return set(re.findall(r"^\s+([A-Z]\w+)\(", enum, re.M))
+
+
+def states(machine):
+    """Every state by name, those inside a Map too."""
+    for name, state in machine["States"].items():
+        yield name, state
+        if "ItemProcessor" in state:
+            yield from states(state["ItemProcessor"])
+
+
+def all_states():
+    """Every state of both machines."""
+    return [
+        pytest.param(state, id=f"{file.removesuffix('.asl.json')}: {name}")
+        for file, template in templates().items()
+        for name, state in states(json.loads(render(template)))
+    ]
+
+
+def tasks(resource):
+    """The tasks that use a service integration."""
+    found = [p for p in all_states() if p.values[0].get("Resource", "").endswith(f":states:::{resource}")]
+    assert found, f"no task uses {resource}"
+    return found
+
+
+@pytest.mark.parametrize("file", templates())
+def test_a_template_is_valid_json_with_known_placeholders(file):
+    template = templates()[file]
+    json.loads(template)
+    assert set(re.findall(r"\$\{([^}]*)\}", template)) <= set(PLACEHOLDERS)
+    assert "${" not in render(template)
+
+
+def test_terraform_fills_the_placeholders():
+    for file, terraform in {
+        "get-messages.asl.json": "get-messages.tf",
+        "send-message.asl.json": "send-message.tf",
+    }.items():
+        source = (REPOSITORY / "terraform" / terraform).read_text()
+        call = re.search(r'templatefile\("[^"]*' + re.escape(file) + r'", \{(.*?)\n\s*\}\)', source, re.S)[1]
+        given = set(re.findall(r"^\s+(\w+)\s*=", call, re.M))
+        assert given == set(re.findall(r"\$\{(\w+)\}", templates()[file]))
+
+
+def test_max_concurrency_becomes_a_number():
+    machine = json.loads(render(templates()["get-messages.asl.json"]))
+    assert machine["States"]["Fetch messages"]["MaxConcurrency"] == int(PLACEHOLDERS["max_concurrency"])
+
+
+@pytest.mark.parametrize("state", tasks("lambda:invoke"))
+def test_a_function_is_called_by_version_with_the_execution_and_tried_again(state):
+    assert re.fullmatch(r"arn:.*:function:[a-z-]+:\d+", state["Parameters"]["FunctionName"])
+    payload = state["Parameters"]["Payload"]
+    assert payload["execution.$"] == "$$.Execution.Id"
+    assert payload.keys() in ({"execution.$", "request.$"}, {"execution.$", "request"})
+    retried = {error for retrier in state["Retry"] for error in retrier["ErrorEquals"]}
+    assert TEMPORARY | LAMBDA_SERVICE <= retried <= TEMPORARY | LAMBDA_SERVICE | CRASHES
+    for retrier in state["Retry"]:
+        assert retrier["BackoffRate"] > 1 and retrier["JitterStrategy"] == "FULL"
+
+
+@pytest.mark.parametrize("state", tasks("lambda:invoke"))
+def test_a_task_waits_longer_than_its_function_may_run(state):
+    source = (REPOSITORY / "terraform/functions.tf").read_text()
+    name = re.search(r"demo-mesh-([a-z-]+):", state["Parameters"]["FunctionName"])[1]
+    module = re.search(r'module "' + name.replace("-", "_") + r'" \{(.*?)\n\}', source, re.S)[1]
+    assert state["TimeoutSeconds"] > int(re.search(r"timeout\s*=\s*(\d+)", module)[1])
+
+
+@pytest.mark.parametrize("state", all_states())
+def test_retry_and_catch_match_errors_that_exist(state):
+    ours = our_error_names()
+    assert TEMPORARY <= ours
+    for rule in state.get("Retry", []) + state.get("Catch", []):
+        assert set(rule["ErrorEquals"]) <= ours | OF_AWS
+        # The Amazon States Language wants States.ALL alone and last.
+        assert "States.ALL" not in rule["ErrorEquals"] or rule["ErrorEquals"] == ["States.ALL"]
+
+
+@pytest.mark.parametrize(
+    "state", tasks("events:putEvents") + tasks("dynamodb:deleteItem") + tasks("states:startExecution")
+)
+def test_an_aws_call_is_tried_again_and_changes_nothing_in_the_state(state):
+    assert state["ResultPath"] is None
+    assert any(retrier.get("MaxAttempts", 3) > 1 for retrier in state["Retry"])
+
+
+def test_nothing_that_fails_in_a_batch_ends_the_others():
+    processor = json.loads(render(templates()["get-messages.asl.json"]))["States"]["Fetch messages"]["ItemProcessor"]
+    for name, state in processor["States"].items():
+        assert state["Type"] != "Fail"
+        if state["Type"] == "Task":
+            assert state["Catch"][-1]["ErrorEquals"] == ["States.ALL"], name
+
+
+def test_a_batch_that_is_stored_at_once_takes_four_transitions():
+    """A page of 500 in batches of 10 stays under 300."""
+    machine = json.loads(render(templates()["get-messages.asl.json"]))["States"]["Fetch messages"]["ItemProcessor"]
+    state, path = machine["StartAt"], []
+    while state:
+        path.append(state)
+        found = machine["States"][state]
+        # Everything is stored: the choice between "and some are left" and "nothing stored" is the second.
+        state = found["Choices"][1]["Next"] if found["Type"] == "Choice" else found.get("Next")
+    assert path == ["Fetch batch", "Anything stored?", "Announce", "Acknowledge"]
+
+
+def test_no_execution_data_is_logged():
+    for file in ("get-messages.tf", "send-message.tf"):
+        assert "include_execution_data = false" in (REPOSITORY / "terraform" / file).read_text()
