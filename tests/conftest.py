@@ -18,8 +18,8 @@ FOLDER = "MESH_AWS_TEST_FOLDER"
 PREFIX = "e2e"
 # Ours have their passwords in SSM, and those in OURS are polled by schedule; the others are other organisations'.
 OURS = [f"X26T{number:03}" for number in range(1, 33)]
-SENDERS = [f"X26T{number:03}" for number in range(33, 81)]
-OTHERS = [f"X26T{number:03}" for number in range(81, 181)]
+SENDERS = [f"X26T{number:03}" for number in range(33, 97)]
+OTHERS = [f"X26T{number:03}" for number in range(97, 200)]
 
 
 
@@ -81,7 +81,7 @@ def pipeline(stack):
                     compress_threshold=8 * MIB,
                     get_messages_page_limit=20,
                     get_message_max_concurrency=2,
-                    uncertain_send_wait_seconds=5,
+                    uncertain_send_wait_seconds=2,
                 )
                 found.put_secrets(SENDERS)
                 found.capture_events()

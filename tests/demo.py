@@ -166,6 +166,10 @@ def run_demo():
 
 def run_up():
     stack = Stack(home())
+    if not stack.running:
+        # The servers keep everything in memory: a Terraform state that outlived them is of nothing.
+        stack.stop()
+        shutil.rmtree(stack.folder, ignore_errors=True)
     pipeline = bring_up(stack)
     say(f"running until `make down`; logs in {stack.folder}. To try:")
     print(f"\n{stack.commands(pipeline)}\n")

@@ -6,7 +6,6 @@ import json
 from urllib.parse import unquote_plus
 
 import requests
-
 from stack.pipeline import outbound_row
 
 MIB = 1024 * 1024
@@ -95,7 +94,7 @@ def sent(pipeline, key, version, message):
     if sha256(pipeline.get(key)["Body"]) != sha256(message.body):
         found.append(f"{key}: the object is no longer what was put")
     if "message_id" not in row:
-        return found
+        return [*found, f"row of {key}: it has no message_id"]
     with pipeline.stack.party(message.recipient) as party:
         arrived = party.retrieve_message(row["message_id"])
         headers = {f"mex-{name}": decoded(value) for name, value in arrived.mex_headers()}

@@ -63,7 +63,8 @@ def load_sandbox(shared_key):
 
 @dataclasses.dataclass
 class Answer:
-    """A scripted answer: `status` None lets the request through after the delay, with changed request headers."""
+    """A scripted answer: `status` None lets the request through after the delay, with changed request headers;
+    `late` lets it take effect and then gives the scripted answer in place of the real one."""
 
     method: str
     path: str
@@ -72,6 +73,7 @@ class Answer:
     body: str = ""
     delay: float = 0
     times: int = 1
+    late: bool = False
     request_headers: dict = dataclasses.field(default_factory=dict)
 
     def fits(self, method, path):
@@ -128,7 +130,10 @@ class Strict:
             scripted.times -= 1
             await asyncio.sleep(scripted.delay)
             if scripted.status is not None:
-                await drain(counted_receive)
+                if scripted.late:
+                    await self.app(scope, counted_receive, swallow)
+                else:
+                    await drain(counted_receive)
                 answer = Response(scripted.body, scripted.status, scripted.headers)
                 return await answer(scope, counted_receive, logged_send)
             headers |= scripted.request_headers
@@ -149,6 +154,10 @@ class Strict:
         if abs(datetime.datetime.now(datetime.UTC).replace(tzinfo=None) - stamp) > TOLERANCE:
             return "Token's timestamp is more than two hours off"
         return None
+
+
+async def swallow(_message):
+    pass
 
 
 # An answer before the body has been read would show up as a broken connection at some clients.

@@ -19,6 +19,7 @@ class StackError(Exception):
 
 def start(folder, time_scale=1, names=SERVERS):
     """Starts the servers detached; their state files are in the folder when it returns."""
+    stop(folder)
     folder.mkdir(parents=True, exist_ok=True)
     processes = {}
     for name in names:

@@ -21,8 +21,8 @@ class Terraform:
         self.env = {
             name: value
             for name, value in os.environ.items()
-            # No proxy, profile or configuration of this machine reaches the local AWS.
-            if not name.startswith(("AWS_", "TF_")) and not name.lower().endswith("_proxy")
+            # No profile, region or variable of this machine reaches the local AWS.
+            if not name.startswith(("AWS_", "TF_")) or name == "TF_PLUGIN_CACHE_DIR"
         } | {
             "AWS_ENDPOINT_URL": aws_url,
             "AWS_ACCESS_KEY_ID": "test",

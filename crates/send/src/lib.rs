@@ -208,10 +208,15 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
         };
         let id = row.id.clone();
         let result = Box::pin(self.transfer(row, known, invocation)).await;
-        if let Err(failure) = &result {
-            self.note(&id, failure, invocation).await;
+        let Err(failure) = result else {
+            return result;
+        };
+        self.note(&id, &failure, invocation).await;
+        match failure.retry_after() {
+            // MESH has said when to come back: the state machine waits for just that.
+            Some(pause) => Ok(transfer::waiting(&id, pause)),
+            None => Err(failure),
         }
-        result
     }
 
     async fn note(&self, row: &str, failure: &Error, invocation: &Invocation) {

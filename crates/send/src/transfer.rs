@@ -13,11 +13,21 @@ use crate::chunk::{ChunkSource, gone};
 use crate::outbox::{ChunkPosted, Outbox, Posted};
 use crate::parameters::{self, Parameters};
 use crate::plan::Plan;
-use crate::uncertain::Settled;
 
 // What is left of an invocation must be enough for another chunk, and at least this.
 const MARGIN: Duration = Duration::seconds(60);
 
+/// What comes next for an object version.
+pub(crate) enum Next {
+    /// The first chunk: MESH has nothing, or nothing that counts.
+    First,
+    /// A later chunk of this message; one beyond the last: all is sent.
+    Chunk(MessageId, u32),
+    /// Nothing before so long.
+    Pause(std::time::Duration),
+}
+
+/// An object version that is being sent.
 pub(crate) struct Work {
     pub(crate) row: String,
     pub(crate) execution: String,
@@ -36,46 +46,33 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
         invocation: &Invocation,
     ) -> Result<SendResponse, Error> {
         let work = self.work(&row, known, invocation).await?;
-        let (mut message, mut next) = match (row.status, message_id(&row)) {
-            (Some(Status::Sending), Some(message)) => (message, row.next_chunk.unwrap_or(2)),
-            (Some(Status::Posting), _) => match self.settle(&work, &row).await? {
-                Settled::Accepted(message) => (message, 2),
-                Settled::Wait(pause) => return Ok(waiting(&work, pause)),
-                Settled::NotSent => match self.first_chunk(&work, invocation).await? {
-                    Ok(message) => (message, 2),
-                    Err(pause) => return Ok(waiting(&work, pause)),
-                },
-            },
-            _ => match self.first_chunk(&work, invocation).await? {
-                Ok(message) => (message, 2),
-                Err(pause) => return Ok(waiting(&work, pause)),
-            },
+        let mut next = match (row.status, message_id(&row)) {
+            (Some(Status::Sending), Some(message)) => {
+                Next::Chunk(message, row.next_chunk.unwrap_or(2))
+            }
+            (Some(Status::Posting), _) => self.settle(&work, &row).await?,
+            _ => Next::First,
         };
         let mut longest = Duration::ZERO;
-        while next <= work.plan.chunks {
-            if clock::now() + MARGIN.max(longest * 2) > invocation.deadline {
-                return Ok(unfinished(&work, &message, next));
-            }
+        loop {
             let started = clock::now();
-            match self.later_chunk(&work, &message, next).await? {
-                ChunkPosted::Stored => next += 1,
-                ChunkPosted::Complete => next = work.plan.chunks + 1,
-                ChunkPosted::Gone => {
-                    self.rows
-                        .posted(&work.row, &work.execution, &Posting::NotSent)
-                        .await?;
-                    message = match self.first_chunk(&work, invocation).await? {
-                        Ok(message) => message,
-                        Err(pause) => return Ok(waiting(&work, pause)),
-                    };
-                    next = 2;
+            next = match next {
+                Next::First => self.first_chunk(&work, invocation).await?,
+                Next::Pause(pause) => return Ok(waiting(&work.row, pause)),
+                Next::Chunk(message, chunk) if chunk > work.plan.chunks => {
+                    let row = self.rows.sent(&work.row, &work.execution).await?;
+                    info!(logReference = "MESHSEND0008", row = work.row, message_id = %message, "sent");
+                    return Ok(self.sent(&row));
                 }
-            }
+                Next::Chunk(message, chunk)
+                    if started + MARGIN.max(longest * 2) > invocation.deadline =>
+                {
+                    return Ok(unfinished(&work, &message, chunk));
+                }
+                Next::Chunk(message, chunk) => self.later_chunk(&work, message, chunk).await?,
+            };
             longest = longest.max(clock::now() - started);
         }
-        let row = self.rows.sent(&work.row, &work.execution).await?;
-        info!(logReference = "MESHSEND0008", row = work.row, message_id = %message, "sent");
-        Ok(self.sent(&row))
     }
 
     async fn work(
@@ -130,23 +127,12 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
         }
     }
 
-    // The message's id, or a pause after which to come back.
-    async fn first_chunk(
-        &self,
-        work: &Work,
-        invocation: &Invocation,
-    ) -> Result<Result<MessageId, std::time::Duration>, Error> {
+    async fn first_chunk(&self, work: &Work, invocation: &Invocation) -> Result<Next, Error> {
         let (row, execution) = (&work.row, &work.execution);
         self.rows
             .posting(row, execution, invocation.deadline)
             .await?;
-        info!(
-            logReference = "MESHSEND0005",
-            row,
-            chunk_num = 1,
-            max_chunk = work.plan.chunks,
-            "chunk started"
-        );
+        log_started(work, 1);
         let posted = self
             .outbox
             .post(
@@ -161,16 +147,13 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
                 self.rows
                     .posted(row, execution, &Posting::Accepted(message.clone()))
                     .await?;
-                Self::log_sent(work, &message, 1);
-                Ok(Ok(message))
+                log_sent(work, &message, 1);
+                Ok(Next::Chunk(message, 2))
             }
             // Without secrets there was no call.
             Ok(Posted::Refused(error)) | Err(error) => {
                 self.rows.posted(row, execution, &Posting::NotSent).await?;
-                match error.retry_after() {
-                    Some(pause) if matches!(error, Error::Throttled(_)) => Ok(Err(pause)),
-                    _ => Err(error),
-                }
+                Err(error)
             }
             Ok(Posted::Unanswered(error)) => {
                 self.rows.unanswered(row, execution, &error).await?;
@@ -178,7 +161,7 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
                     return Err(error);
                 }
                 let wait = self.settings.uncertain_send_wait;
-                Ok(Err(wait.try_into().unwrap_or_default()))
+                Ok(Next::Pause(wait.try_into().unwrap_or_default()))
             }
         }
     }
@@ -186,22 +169,16 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
     async fn later_chunk(
         &self,
         work: &Work,
-        message: &MessageId,
+        message: MessageId,
         chunk: u32,
-    ) -> Result<ChunkPosted, Error> {
+    ) -> Result<Next, Error> {
         let (mailbox, chunks) = (&work.parameters.mailbox, work.plan.chunks);
-        info!(
-            logReference = "MESHSEND0005",
-            row = work.row,
-            chunk_num = chunk,
-            max_chunk = chunks,
-            "chunk started"
-        );
+        log_started(work, chunk);
         let posted = self
             .outbox
             .post_chunk(
                 mailbox,
-                message,
+                &message,
                 chunk,
                 chunks,
                 work.plan.compress,
@@ -213,43 +190,59 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
                 self.rows
                     .progress(&work.row, &work.execution, chunk + 1)
                     .await?;
-                Self::log_sent(work, message, chunk);
+                log_sent(work, &message, chunk);
+                Ok(Next::Chunk(message, chunk + 1))
             }
             // Only the last chunk completes a message, so the try before this one has reached MESH; tracking confirms it.
             ChunkPosted::Complete => {
-                let tracking = self.outbox.track(mailbox, message).await?;
+                let tracking = self.outbox.track(mailbox, &message).await?;
                 if tracking.status == "uploading" {
                     return Err(Error::MeshUnavailable(Fault::new(format!(
                         "MESH says both that message {message} is complete and that it is still uploading"
                     ))));
                 }
+                Ok(Next::Chunk(message, chunks + 1))
             }
-            ChunkPosted::Gone => {}
+            ChunkPosted::Gone => {
+                self.rows
+                    .posted(&work.row, &work.execution, &Posting::NotSent)
+                    .await?;
+                Ok(Next::First)
+            }
         }
-        Ok(posted)
     }
+}
 
-    fn log_sent(work: &Work, message: &MessageId, chunk: u32) {
-        info!(
-            logReference = "MESHSEND0007",
-            row = work.row,
-            message_id = %message,
-            chunk_num = chunk,
-            max_chunk = work.plan.chunks,
-            http_status = 202,
-            "chunk sent"
-        );
-    }
+fn log_started(work: &Work, chunk: u32) {
+    info!(
+        logReference = "MESHSEND0005",
+        row = work.row,
+        chunk_num = chunk,
+        max_chunk = work.plan.chunks,
+        "chunk started"
+    );
+}
+
+fn log_sent(work: &Work, message: &MessageId, chunk: u32) {
+    info!(
+        logReference = "MESHSEND0007",
+        row = work.row,
+        message_id = %message,
+        chunk_num = chunk,
+        max_chunk = work.plan.chunks,
+        http_status = 202,
+        "chunk sent"
+    );
 }
 
 fn message_id(row: &Row) -> Option<MessageId> {
     row.message_id.as_deref()?.parse().ok()
 }
 
-fn waiting(work: &Work, pause: std::time::Duration) -> SendResponse {
+pub(crate) fn waiting(row: &str, pause: std::time::Duration) -> SendResponse {
     SendResponse {
         status_code: 200,
-        row: Some(work.row.clone()),
+        row: Some(row.to_owned()),
         wait_seconds: Some(pause.as_secs().max(1)),
         ..SendResponse::default()
     }

@@ -1,6 +1,6 @@
 //! A first chunk whose answer was lost: whether MESH has it.
 
-use mesh_client::{LocalIdLookup, MessageId, Tracking};
+use mesh_client::{LocalIdLookup, Tracking};
 use mesh_pipeline::rows::{OutboundRows, Posting, Row};
 use mesh_pipeline::store::ObjectReader;
 use mesh_pipeline::{Error, Fault, clock};
@@ -10,40 +10,30 @@ use tracing::warn;
 use crate::Send;
 use crate::outbox::Outbox;
 use crate::settings::OnUncertain;
-use crate::transfer::Work;
-
-/// What is known of a first chunk.
-pub(crate) enum Settled {
-    /// MESH has it under this id.
-    Accepted(MessageId),
-    /// MESH does not have it, or it makes no difference.
-    NotSent,
-    /// It is too early to ask.
-    Wait(std::time::Duration),
-}
+use crate::transfer::{Next, Work};
 
 // MESH's clock and ours may differ by this much.
 const CLOCKS: Duration = Duration::minutes(2);
 
 impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
     /// Finds out, and notes it in the row.
-    pub(crate) async fn settle(&self, work: &Work, row: &Row) -> Result<Settled, Error> {
-        let settled = self.find_out(work, row).await?;
-        let outcome = match &settled {
-            Settled::Wait(_) => return Ok(settled),
-            Settled::Accepted(message) => Posting::Accepted(message.clone()),
-            Settled::NotSent => Posting::NotSent,
+    pub(crate) async fn settle(&self, work: &Work, row: &Row) -> Result<Next, Error> {
+        let next = self.find_out(work, row).await?;
+        let outcome = match &next {
+            Next::Pause(_) => return Ok(next),
+            Next::Chunk(message, _) => Posting::Accepted(message.clone()),
+            Next::First => Posting::NotSent,
         };
         self.rows
             .posted(&work.row, &work.execution, &outcome)
             .await?;
-        Ok(settled)
+        Ok(next)
     }
 
-    async fn find_out(&self, work: &Work, row: &Row) -> Result<Settled, Error> {
+    async fn find_out(&self, work: &Work, row: &Row) -> Result<Next, Error> {
         // MESH delivers only complete messages: a new one can't be a second delivery.
         if work.plan.chunks > 1 {
-            return Ok(Settled::NotSent);
+            return Ok(Next::First);
         }
         let time = |text: &Option<String>| text.as_deref().and_then(clock::parse_iso);
         let posted_at = time(&row.posted_at).unwrap_or_else(clock::now);
@@ -51,7 +41,7 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
             time(&row.answer_due_at).unwrap_or(posted_at) + self.settings.uncertain_send_wait;
         let wait = ask_at - clock::now();
         if wait.is_positive() {
-            return Ok(Settled::Wait(wait.try_into().unwrap_or_default()));
+            return Ok(Next::Pause(wait.try_into().unwrap_or_default()));
         }
         let why = match &work.parameters.message.local_id {
             None => "it has no local id to ask MESH by".to_owned(),
@@ -61,17 +51,17 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
                     .look_up(&work.parameters.mailbox, local_id)
                     .await?
                 {
-                    LocalIdLookup::NotFound => return Ok(Settled::NotSent),
+                    LocalIdLookup::NotFound => return Ok(Next::First),
                     LocalIdLookup::Several => {
                         "MESH has several messages with its local id".to_owned()
                     }
                     LocalIdLookup::One(tracking) => {
                         let message = &tracking.message_id;
                         if self.rows.knows_message(message).await? {
-                            return Ok(Settled::NotSent);
+                            return Ok(Next::First);
                         }
                         if is_ours(&tracking, work, posted_at) {
-                            return Ok(Settled::Accepted(message.clone()));
+                            return Ok(Next::Chunk(message.clone(), 2));
                         }
                         format!("message {message} has its local id, but is another one")
                     }
@@ -84,7 +74,7 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
                     row = work.row,
                     why, "sent again: the recipient may get it twice"
                 );
-                Ok(Settled::NotSent)
+                Ok(Next::First)
             }
             OnUncertain::Hold => Err(Error::UncertainSend(Fault::new(format!(
                 "the answer to the first chunk was lost and {why}; ask the recipient, then put the object again if the message is missing"
