@@ -10,6 +10,10 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 ifeq ($(wildcard $(TF_CLI_CONFIG_FILE)),)
 unexport TF_CLI_CONFIG_FILE
 endif
+# Python's HTTP clients would ask a proxy for the local stack, and boto3 for a profile that the tests don't use.
+export NO_PROXY := localhost,127.0.0.1,$(NO_PROXY)
+export no_proxy := $(NO_PROXY)
+unexport AWS_PROFILE AWS_DEFAULT_PROFILE
 PYTHON_OF_TESTS = $$($(ROOT)scripts/venv)
 
 .PHONY: help build demo up down test lint unit e2e nightly clean
@@ -52,5 +56,5 @@ e2e: build ## The pytest suite: the local stack's own tests and the pipeline end
 
 nightly: test ## What takes longer than CI may
 
-clean: ## Removes dist/ and the caches of this project
+clean: down ## Removes dist/ and the caches of this project
 	rm -rf $(ROOT)dist $(CACHE)

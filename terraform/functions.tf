@@ -71,7 +71,7 @@ module "send_message_chunk" {
   log_group_arn = aws_cloudwatch_log_group.send_message_chunk.arn
   policy        = data.aws_iam_policy_document.send_message_chunk.json
   tags          = local.tags
-  environment = merge(local.environment, local.try_environment, local.bucket_environment, {
+  environment = merge(local.environment, local.bucket_environment, {
     CHUNK_SIZE                  = tostring(var.chunk_size)
     COMPRESS_THRESHOLD          = tostring(var.compress_threshold)
     NEVER_COMPRESS              = tostring(var.never_compress)

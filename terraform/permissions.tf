@@ -113,14 +113,17 @@ data "aws_iam_policy_document" "send_message_chunk" {
 
   statement {
     sid       = "ClaimAndChangeRows"
-    actions   = ["dynamodb:PutItem", "dynamodb:UpdateItem"]
+    actions   = ["dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]
     resources = [aws_dynamodb_table.messages.arn]
   }
 
   statement {
-    sid       = "FindMessageIds"
-    actions   = ["dynamodb:Query"]
-    resources = ["${aws_dynamodb_table.messages.arn}/index/message_id"]
+    sid     = "FindMessagesOfUncertainSends"
+    actions = ["dynamodb:Query"]
+    resources = [
+      "${aws_dynamodb_table.messages.arn}/index/due",
+      "${aws_dynamodb_table.messages.arn}/index/message_id",
+    ]
   }
 
   statement {

@@ -144,6 +144,7 @@ def limit_history():
         init(self, *args, **kwargs)
         self.event_manager.root = self
         self.event_manager.full = False
+        self.event_manager.limit = threading.Lock()
 
     def patched_set_error(self, error):
         set_error(self, reason if self.event_manager.full else error)
@@ -151,10 +152,14 @@ def limit_history():
     def patched_add_event(self, context, event_type, *args, **kwargs):
         if event_type == HistoryEventType.ExecutionFailed:
             return add_event(self, context, event_type, *args, **kwargs)
-        if not self.full and len(self._history_event_list) >= HISTORY_EVENTS - 1:
-            self.full = True
+        # A Map's iterations add events from threads of their own.
+        with self.limit:
+            if not self.full and len(self._history_event_list) < HISTORY_EVENTS - 1:
+                return add_event(self, context, event_type, *args, **kwargs)
+            reached, self.full = not self.full, True
+        if reached:
             self.root.set_error(reason)
-        return context.last_published_event_id if self.full else add_event(self, context, event_type, *args, **kwargs)
+        return context.last_published_event_id
 
     Environment.__init__, Environment.set_error, EventManager.add_event = (
         patched_init,

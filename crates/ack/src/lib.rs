@@ -94,12 +94,18 @@ async fn acknowledge<I: Inbox, L, R: AcknowledgedRows>(
     };
     match result {
         Ok(()) => {
-            ack.rows.acknowledged(message_id).await?;
+            ack.rows
+                .acknowledged(message_id)
+                .await
+                .inspect_err(|failure| {
+                    error!(%mailbox, %message_id, error = failure.chain(), "acknowledged, but its row could not be told");
+                })?;
             info!(logReference = "MESHMBOX0006", %mailbox, %message_id, "acknowledged");
             Ok(())
         }
         Err(failure) => {
-            error!(%mailbox, %message_id, error = failure.chain(), "not acknowledged");
+            error!(%mailbox, %message_id, error_name = failure.name(), error = failure.chain(), "not acknowledged; it is tried again");
+            ack.rows.not_acknowledged(message_id, &failure).await?;
             Err(failure)
         }
     }

@@ -46,6 +46,11 @@ impl AcknowledgedRows for Rows {
         self.0.lock().unwrap().push(message.to_string());
         Ok(())
     }
+    async fn not_acknowledged(&self, message: &MessageId, error: &Error) -> Result<(), Error> {
+        let mut rows = self.0.lock().unwrap();
+        rows.push(format!("{message}: {}", error.name()));
+        Ok(())
+    }
 }
 
 async fn run(ids: &[&str], leased: bool) -> (Result<usize, Error>, Ack<Mesh, Lease, Rows>) {
@@ -79,7 +84,9 @@ async fn every_message_is_acknowledged_and_its_row_closed() {
 async fn one_failure_does_not_stop_the_others_and_is_reported() {
     let (result, ack) = run(&["1", "down", "2"], true).await;
     assert_eq!(result.unwrap_err().name(), "MeshUnavailable");
-    assert_eq!(ack.rows.0.lock().unwrap().len(), 2);
+    let mut rows = ack.rows.0.lock().unwrap().clone();
+    rows.sort();
+    assert_eq!(rows, ["1", "2", "down: MeshUnavailable"]);
 }
 
 #[tokio::test]

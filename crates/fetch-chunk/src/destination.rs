@@ -4,7 +4,7 @@ use mesh_client::{MailboxId, MessageId};
 use mesh_pipeline::Error;
 use mesh_pipeline::layout::{Kind, alternative_key, inbound_key};
 use mesh_pipeline::metadata::unquote;
-use mesh_pipeline::rows::Received;
+use mesh_pipeline::rows::{Received, recordable_recipient};
 use mesh_pipeline::store::{Found, ObjectWriter, Stored};
 
 /// Looks for the message in the bucket under each key that it can have.
@@ -70,7 +70,7 @@ pub(crate) fn known(bucket: &str, key: String, object: &Stored) -> Received {
     let value = |name: &str| object.metadata.get(name).map(|value| unquote(value));
     Received {
         sender: value("mex-from"),
-        recipient: value("mex-to"),
+        recipient: value("mex-to").map(|to| recordable_recipient(&to).to_owned()),
         workflow_id: value("mex-workflowid"),
         local_id: value("mex-localid"),
         message_type: value("mex-messagetype"),

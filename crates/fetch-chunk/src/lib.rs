@@ -10,7 +10,7 @@ use futures_util::stream::{self, StreamExt};
 use mesh_client::MailboxId;
 use mesh_pipeline::events::RECEIVED;
 use mesh_pipeline::lease::Leases;
-use mesh_pipeline::rows::{ReceivingRows, Row};
+use mesh_pipeline::rows::{ReceivingRows, Row, Status};
 use mesh_pipeline::state::{Batch, Failed, FetchResponse, Invocation, Pending, Stored};
 use mesh_pipeline::store::ObjectWriter;
 use mesh_pipeline::{Error, clock};
@@ -96,9 +96,11 @@ where
                         .and_then(|id| id.parse().ok())
                         .map(|message_id| Stored { message_id }),
                 );
-                response
-                    .events
-                    .push(fetch.settings.labels.entry(RECEIVED, &row));
+                let told = row.announced == Some(true) || row.status == Some(Status::Acknowledged);
+                if !told {
+                    let event = fetch.settings.labels.entry(RECEIVED, &row);
+                    response.events.push(event);
+                }
             }
             Outcome::Unfinished(pending) => response.messages.push(pending),
             // Nothing is lost by failing as a whole: the state machine waits, or names the cause.
@@ -137,7 +139,13 @@ where
     let message_id = pending.message_id.clone();
     match receive::receive(fetch, mailbox, pending, execution, until).await {
         Ok(outcome) => outcome,
-        Err((attempts, failure)) => {
+        // Nothing was begun, so there is nothing to note either.
+        Err((None, failure)) => {
+            error!(%mailbox, %message_id, error_name = failure.name(), error = failure.chain(), "not begun; it stays in MESH");
+            let error = failure.name().to_owned();
+            Outcome::Failed(Failed { message_id, error }, failure)
+        }
+        Err((Some(attempts), failure)) => {
             error!(
                 logReference = "MESHFETCH0006",
                 %mailbox,

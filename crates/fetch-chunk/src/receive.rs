@@ -17,14 +17,14 @@ use crate::messages::Messages;
 use crate::parts::{End, Filled, MAX_PARTS, Source, part_size};
 use crate::{Fetch, Outcome};
 
-/// Fetches and stores one message, or a stretch of it; an error comes with the number of attempts.
+/// Fetches and stores one message, or a stretch of it; an error comes with the number of attempts, if one was begun.
 pub(crate) async fn receive<M, L, R, W>(
     fetch: &Fetch<M, L, R, W>,
     mailbox: &MailboxId,
     pending: Pending,
     execution: &str,
     until: Instant,
-) -> Result<Outcome, (u32, Error)>
+) -> Result<Outcome, (Option<u32>, Error)>
 where
     M: Messages,
     L: Leases,
@@ -32,28 +32,37 @@ where
     W: ObjectWriter,
 {
     let message = &pending.message_id;
-    let (attempts, position, overwrite) = match pending.position {
-        Some(position) => (1, Some(position), false),
+    let mut work = Receive {
+        fetch,
+        mailbox,
+        message,
+        overwrite: false,
+        again: false,
+        started: Instant::now(),
+        until,
+    };
+    let (attempts, position) = match pending.position {
+        Some(position) => {
+            work.overwrite = position.overwrite;
+            (1, Some(position))
+        }
         None => match fetch
             .rows
             .begin(mailbox, message, execution)
             .await
-            .map_err(|error| (0, error))?
+            .map_err(|error| (None, error))?
         {
             Begun::Stored(row) => return Ok(Outcome::Stored(Box::new(row))),
-            Begun::Fetch(row) => (row.attempts.unwrap_or(1), noted_position(&row), false),
-            Begun::Redelivered(_) => (1, None, true),
+            Begun::Fetch { row, again } => {
+                work.overwrite = row.redelivered == Some(true);
+                work.again = again && !work.overwrite;
+                (row.attempts.unwrap_or(1), noted_position(&row))
+            }
         },
     };
-    let work = Receive {
-        fetch,
-        mailbox,
-        message,
-        overwrite,
-        retried: attempts > 1,
-        until,
-    };
-    work.run(position).await.map_err(|error| (attempts, error))
+    work.run(position)
+        .await
+        .map_err(|error| (Some(attempts), error))
 }
 
 fn noted_position(row: &Row) -> Option<Position> {
@@ -63,6 +72,7 @@ fn noted_position(row: &Row) -> Option<Position> {
         next_part: row.next_part?,
         upload_id: row.upload_id.clone()?,
         key: row.s3_key.clone()?,
+        overwrite: row.redelivered == Some(true),
     })
 }
 
@@ -71,9 +81,17 @@ struct Receive<'a, M, L, R, W> {
     mailbox: &'a MailboxId,
     message: &'a MessageId,
     overwrite: bool,
-    retried: bool,
+    // The message may be in the bucket already.
+    again: bool,
+    started: Instant,
     until: Instant,
 }
+
+// What makes no progress in so long is a failure, not a matter of more time.
+const PATIENCE: std::time::Duration = std::time::Duration::from_mins(5);
+
+// 32 MiB: what a worker that dies costs at most, for a row change now and then.
+const CHECKPOINT_PARTS: i32 = 4;
 
 // A multipart upload under way, and where the part that is being written will end.
 struct Upload {
@@ -92,12 +110,7 @@ where
 {
     async fn run(&self, position: Option<Position>) -> Result<Outcome, Error> {
         let message_id = self.message;
-        if self.retried
-            && let Some(received) = self.stored_already().await?
-        {
-            info!(logReference = "MESHFETCH0012", %message_id, "was stored already");
-            return self.note(received).await;
-        }
+        let begun = position.is_some();
         let position = match position {
             Some(position)
                 if self
@@ -110,6 +123,13 @@ where
             }
             _ => None,
         };
+        // An upload that is no longer open may have been completed, and the answer to that lost.
+        if (self.again || begun && position.is_none() && !self.overwrite)
+            && let Some(received) = self.stored_already().await?
+        {
+            info!(logReference = "MESHFETCH0012", %message_id, "was stored already");
+            return self.note(received).await;
+        }
         let (chunk, skip) = position
             .as_ref()
             .map_or((1, 0), |position| (position.next_chunk, position.skip));
@@ -123,7 +143,7 @@ where
             self.until,
         );
         let Ok(source) = timeout_at(self.until, open).await else {
-            return Ok(self.unfinished(position));
+            return self.out_of_time(position, false);
         };
         let source = source?;
         let upload = position.map(|position| Upload {
@@ -169,6 +189,7 @@ where
         let attributes = self.attributes(&headers).await?;
         let message_id = self.message;
         let mut writing: Option<(Bytes, End)> = None;
+        let mut moved = false;
         loop {
             let number = upload.as_ref().map_or(1, |upload| upload.next_part);
             let reading = number + i32::from(writing.is_some());
@@ -180,6 +201,11 @@ where
             if let (Some(upload), Some((_, end))) = (upload.as_mut(), writing.take()) {
                 upload.next_part += 1;
                 upload.end = end;
+                moved = true;
+                if upload.next_part % CHECKPOINT_PARTS == 0 {
+                    let position = self.position(upload);
+                    self.fetch.rows.checkpoint(self.message, &position).await?;
+                }
             }
             match filled? {
                 Filled::Part(part, end) => {
@@ -194,12 +220,11 @@ where
                     writing = Some((part, end));
                 }
                 Filled::OutOfTime => {
-                    let position = upload.map(Upload::position);
+                    let position = upload.as_ref().map(|upload| self.position(upload));
                     if let Some(position) = &position {
                         self.fetch.rows.checkpoint(self.message, position).await?;
                     }
-                    info!(%message_id, "out of time; the next invocation goes on");
-                    return Ok(self.unfinished(position));
+                    return self.out_of_time(position, moved);
                 }
                 Filled::Rest(rest) => {
                     return match upload {
@@ -216,7 +241,7 @@ where
     }
 
     async fn start(&self, attributes: &Attributes) -> Result<Upload, Error> {
-        let key = if self.retried {
+        let key = if self.again {
             free_key(&self.fetch.bucket, self.mailbox, self.message, Kind::Data).await?
         } else {
             inbound_key(self.mailbox, self.message, Kind::Data)
@@ -233,13 +258,7 @@ where
         };
         let message_id = self.message;
         info!(logReference = "MESHFETCH0005a", %message_id, "multipart upload started");
-        let position = Position {
-            next_chunk: 1,
-            skip: 0,
-            next_part: 1,
-            upload_id: upload.id.clone(),
-            key: upload.key.clone(),
-        };
+        let position = self.position(&upload);
         self.fetch.rows.checkpoint(self.message, &position).await?;
         Ok(upload)
     }
@@ -290,6 +309,12 @@ where
                 return Err(Error::InvalidMessage(Fault::new(format!(
                     "s3://{}/{} is another object; the next attempt stores message {} under another key",
                     self.fetch.settings.bucket, upload.key, self.message
+                ))));
+            }
+            _ if written == Written::Taken => {
+                return Err(Error::AwsUnavailable(Fault::new(format!(
+                    "the multipart upload of s3://{}/{} could not be completed and nothing is there; it is tried again",
+                    self.fetch.settings.bucket, upload.key
                 ))));
             }
             // Completed, and taken away by a consumer since.
@@ -352,7 +377,7 @@ where
     }
 
     async fn attributes(&self, headers: &MessageHeaders) -> Result<Attributes, Error> {
-        let metadata = Metadata::of(headers);
+        let metadata = Metadata::of(self.message, headers);
         if metadata.truncated {
             let key = headers_key(self.mailbox, self.message);
             let json = Attributes {
@@ -382,22 +407,28 @@ where
         Ok(Outcome::Stored(Box::new(row)))
     }
 
-    fn unfinished(&self, position: Option<Position>) -> Outcome {
-        Outcome::Unfinished(Pending {
-            message_id: self.message.clone(),
+    fn out_of_time(&self, position: Option<Position>, moved: bool) -> Result<Outcome, Error> {
+        let message_id = self.message;
+        if !moved && self.started.elapsed() > PATIENCE {
+            return Err(Error::MeshUnavailable(Fault::new(format!(
+                "message {message_id} came so slowly that not one part of it was stored in a whole invocation"
+            ))));
+        }
+        info!(%message_id, "out of time; the next invocation goes on");
+        Ok(Outcome::Unfinished(Pending {
+            message_id: message_id.clone(),
             position,
-        })
+        }))
     }
-}
 
-impl Upload {
-    fn position(self) -> Position {
+    fn position(&self, upload: &Upload) -> Position {
         Position {
-            next_chunk: self.end.chunk,
-            skip: self.end.offset,
-            next_part: self.next_part,
-            upload_id: self.id,
-            key: self.key,
+            next_chunk: upload.end.chunk,
+            skip: upload.end.offset,
+            next_part: upload.next_part,
+            upload_id: upload.id.clone(),
+            key: upload.key.clone(),
+            overwrite: self.overwrite,
         }
     }
 }

@@ -89,10 +89,12 @@ impl Rows {
 
 impl ReceivingRows for Rows {
     async fn begin(&self, _: &MailboxId, message: &MessageId, _: &str) -> Result<Begun, Error> {
-        Ok(Begun::Fetch(self.change(message, |row| {
+        let row = self.change(message, |row| {
             row.status = Some(Status::Receiving);
             row.attempts = Some(row.attempts.unwrap_or(0) + 1);
-        })))
+        });
+        let again = row.attempts > Some(1);
+        Ok(Begun::Fetch { row, again })
     }
     async fn checkpoint(&self, message: &MessageId, position: &Position) -> Result<(), Error> {
         self.change(message, |row| {
@@ -350,6 +352,7 @@ async fn a_worker_that_died_is_followed_by_one_that_goes_on() {
         next_part: 2,
         upload_id,
         key: key.to_owned(),
+        overwrite: false,
     };
     fetch.rows.change(&message, |row| row.attempts = Some(1));
     fetch.rows.checkpoint(&message, &position).await.unwrap();

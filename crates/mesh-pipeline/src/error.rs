@@ -161,6 +161,20 @@ impl Error {
     }
 }
 
+impl Error {
+    /// The error that closed an outbound row, from the row's text.
+    pub fn of_closed_row(text: &str) -> Self {
+        let (name, what) = text.split_once(": ").unwrap_or(("", text));
+        let fault = Fault::new(what);
+        match name {
+            "Rejected" => Self::Rejected(fault),
+            "ObjectGone" => Self::ObjectGone(fault),
+            "UncertainSend" => Self::UncertainSend(fault),
+            _ => Self::InvalidParameters(fault),
+        }
+    }
+}
+
 impl From<Error> for Diagnostic {
     fn from(error: Error) -> Self {
         Self {

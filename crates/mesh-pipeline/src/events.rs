@@ -16,8 +16,8 @@ pub struct Entry {
     pub detail_type: String,
     /// The bucket's ARN.
     pub resources: Vec<String>,
-    /// The detail as JSON text.
-    pub detail: String,
+    /// The detail; Step Functions takes it as an object.
+    pub detail: Value,
 }
 
 /// `DetailType` of a stored message.
@@ -66,7 +66,7 @@ impl EventLabels {
             source: self.source.clone(),
             detail_type: detail_type.to_owned(),
             resources: vec![self.bucket_arn.clone()],
-            detail: Value::Object(detail).to_string(),
+            detail: Value::Object(detail),
         }
     }
 }
@@ -100,9 +100,8 @@ mod tests {
             ..Row::default()
         };
         let entry = labels.entry(RECEIVED, &row);
-        let detail: Value = serde_json::from_str(&entry.detail).unwrap();
         assert_eq!(
-            detail,
+            entry.detail,
             serde_json::json!({"row": "in#1", "mailbox": "X26ABC1", "key": "inbound/X26ABC1/1.dat", "size": 5})
         );
         assert_eq!(

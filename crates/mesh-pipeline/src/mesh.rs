@@ -54,26 +54,19 @@ impl<S: SecretSource> Mesh<S> {
         F: Fn(Mailbox) -> Fut + Send + Sync,
         Fut: Future<Output = Result<T, mesh_client::Error>> + Send,
     {
-        let mailbox = self.mailbox(id, std::time::Duration::MAX).await?;
-        match operation(mailbox).await {
-            Err(error) if refused(&error) => {
-                let renewed = self.mailbox(id, FRESH).await?;
-                Ok(operation(renewed).await)
-            }
-            result => Ok(result),
+        let known = self.secrets.get(id, std::time::Duration::MAX).await?;
+        let result = operation(self.open_once(id, &known).await?).await;
+        if !matches!(&result, Err(error) if refused(error)) {
+            return Ok(result);
         }
+        let renewed = self.secrets.get(id, FRESH).await?;
+        if renewed.read_at() == known.read_at() {
+            return Ok(result);
+        }
+        Ok(operation(self.open_once(id, &renewed).await?).await)
     }
 
-    /// A mailbox whose secrets are at most this old.
-    ///
-    /// # Errors
-    /// `InvalidConfiguration` when secrets are missing or can't be used.
-    pub async fn mailbox(
-        &self,
-        id: &MailboxId,
-        max_age: std::time::Duration,
-    ) -> Result<Mailbox, Error> {
-        let secrets = self.secrets.get(id, max_age).await?;
+    async fn open_once(&self, id: &MailboxId, secrets: &MailboxSecrets) -> Result<Mailbox, Error> {
         let mut last = self.last.lock().await;
         if let Some((made_for, read_at, mailbox)) = &*last
             && made_for == id
@@ -81,7 +74,7 @@ impl<S: SecretSource> Mesh<S> {
         {
             return Ok(mailbox.clone());
         }
-        let mailbox = self.open(id, &secrets)?;
+        let mailbox = self.open(id, secrets)?;
         *last = Some((id.clone(), secrets.read_at(), mailbox.clone()));
         Ok(mailbox)
     }
@@ -136,6 +129,12 @@ impl<S: SecretSource> Mesh<S> {
                 ))
                 .because(error),
             ),
+            Mesh::NotFound(detail) | Mesh::Gone(detail) if !detail.mesh_shaped => {
+                Error::MeshUnavailable(Fault::new(format!(
+                    "something at {} other than MESH answers with status {}; check MESH_URL and what is in between",
+                    self.settings.url, detail.status
+                )))
+            }
             Mesh::NotFound(_) | Mesh::Gone(_) => Error::MessageGone(
                 Fault::new(format!("MESH no longer has the message for mailbox {id}"))
                     .because(error),
@@ -154,7 +153,10 @@ impl<S: SecretSource> Mesh<S> {
                 Fault::new(format!("MESH at {} can't be reached", self.settings.url))
                     .because(error),
             ),
-            Mesh::InvalidBody(_) | Mesh::Malformed(_) => Error::MeshUnavailable(
+            Mesh::InvalidBody(_) => Error::InvalidMessage(
+                Fault::new("the message's body is not what its Content-Encoding says; ask its sender to send it again").because(error),
+            ),
+            Mesh::Malformed(_) => Error::MeshUnavailable(
                 Fault::new("MESH's answer can't be understood").because(error),
             ),
             Mesh::InvalidHeader(_) => Error::InvalidParameters(
@@ -173,9 +175,11 @@ impl<S: SecretSource> Mesh<S> {
     }
 }
 
+// A refusal that certainly had no effect, so that the operation can be repeated whatever it is.
 fn refused(error: &mesh_client::Error) -> bool {
-    matches!(
-        error,
-        mesh_client::Error::NotAuthorised(_) | mesh_client::Error::Tls(_)
-    )
+    error.was_not_accepted()
+        && matches!(
+            error,
+            mesh_client::Error::NotAuthorised(_) | mesh_client::Error::Tls(_)
+        )
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mesh_client::MessageHeaders;
+use mesh_client::{MessageHeaders, MessageId};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 // What Python's quote_plus leaves as it is; the interface of the module that we replace quotes with it.
@@ -70,12 +70,13 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// The metadata that a received message's object carries.
-    pub fn of(headers: &MessageHeaders) -> Self {
-        let entries = STORED
+    /// The metadata that a received message's object carries: by its id it is recognised later.
+    pub fn of(message: &MessageId, headers: &MessageHeaders) -> Self {
+        let mut entries: BTreeMap<_, _> = STORED
             .iter()
             .filter_map(|name| Some(((*name).to_owned(), quote(headers.get(name)?))))
             .collect();
+        entries.insert("mex-messageid".to_owned(), quote(message.as_ref()));
         Self::bounded(entries)
     }
 

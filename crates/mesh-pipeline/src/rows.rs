@@ -5,7 +5,7 @@ mod outbound;
 mod table;
 
 pub use inbound::{AcknowledgedRows, Begun, KnownRows, Received, ReceivingRows};
-pub use outbound::{Claim, Claimed, OutboundRows, Posting};
+pub use outbound::{Claim, Claimed, Hold, OutboundRows, Posting};
 pub use table::DynamoRows;
 
 use serde::{Deserialize, Serialize};
@@ -80,6 +80,10 @@ pub struct Row {
     pub next_part: Option<i32>,
     /// The multipart upload in progress.
     pub upload_id: Option<String>,
+    /// The service desk has put an acknowledged message back: it is stored once more.
+    pub redelivered: Option<bool>,
+    /// The event that tells of the stored message was put.
+    pub announced: Option<bool>,
 }
 
 /// Where a message is on its way.
@@ -118,8 +122,9 @@ impl Status {
 
 /// A recipient as rows, logs and events may carry it: `GPPROVIDER_…` holds an NHS number.
 pub fn recordable_recipient(recipient: &str) -> &str {
+    let recipient = recipient.trim();
     match recipient.split_once('_') {
-        Some((provider, _)) if provider.eq_ignore_ascii_case("GPPROVIDER") => provider,
+        Some((provider, _)) if provider.eq_ignore_ascii_case("GPPROVIDER") => "GPPROVIDER",
         _ => recipient,
     }
 }
@@ -134,6 +139,7 @@ mod tests {
             recordable_recipient("GPPROVIDER_9434765919_20000101_SMITH"),
             "GPPROVIDER"
         );
+        assert_eq!(recordable_recipient(" gpprovider_9434765919"), "GPPROVIDER");
         assert_eq!(recordable_recipient("X26ABC2"), "X26ABC2");
     }
 

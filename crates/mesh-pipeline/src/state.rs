@@ -112,6 +112,9 @@ pub struct Position {
     pub upload_id: String,
     /// The object's key.
     pub key: String,
+    /// The message was redelivered: the object becomes a new version.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overwrite: bool,
 }
 
 /// A message that could not be stored or acknowledged.

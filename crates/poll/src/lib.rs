@@ -117,7 +117,7 @@ async fn collect<I: Inbox, L, R: KnownRows>(
         for id in page.messages {
             let row = rows.get(&layout::inbound_row(&id));
             if row.is_some_and(|row| waits(row, poll.settings.max_attempts)) {
-                warn!(%mailbox, message_id = %id, "left out until its time has come");
+                warn!(%mailbox, message_id = %id, "left out: its row says not before a later time, or can't be read");
                 continue;
             }
             if listing.len() == limit {
@@ -125,7 +125,9 @@ async fn collect<I: Inbox, L, R: KnownRows>(
                 return Ok(listing);
             }
             match row {
-                Some(row) if row.status == Some(Status::Receiving) => listing.again.push(id),
+                Some(row) if row.status == Some(Status::Receiving) && row.attempts > Some(0) => {
+                    listing.again.push(id);
+                }
                 _ => listing.first.push(id),
             }
         }
@@ -141,8 +143,9 @@ async fn collect<I: Inbox, L, R: KnownRows>(
 }
 
 fn waits(row: &Row, max_attempts: u32) -> bool {
-    row.not_before(max_attempts)
-        .is_some_and(|time| time > clock::now())
+    let unreadable = row.status.is_none();
+    let not_before = row.not_before(max_attempts);
+    unreadable || not_before.is_some_and(|time| time > clock::now())
 }
 
 fn batches(mailbox: &MailboxId, found: &Listing, size: usize) -> Vec<Batch> {

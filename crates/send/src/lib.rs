@@ -10,9 +10,9 @@ mod trigger;
 mod uncertain;
 
 use mesh_pipeline::events::SENT;
-use mesh_pipeline::rows::{Claim, Claimed, OutboundRows, Row, Status};
+use mesh_pipeline::rows::{Claim, Claimed, Hold, OutboundRows, Row, Status};
 use mesh_pipeline::state::{Invocation, SendResponse};
-use mesh_pipeline::store::{ObjectReader, SourceObject};
+use mesh_pipeline::store::ObjectReader;
 use mesh_pipeline::{Error, Fault, clock, layout};
 use serde_json::Value;
 use time::{Duration, OffsetDateTime};
@@ -40,6 +40,10 @@ pub struct Send<M, R, O> {
 // A row whose execution has been quiet for so long after its deadline is another's to take: the state machine's own
 // retries come sooner.
 const QUIET: Duration = Duration::minutes(10);
+
+// Each wait is a few of an execution's 25,000 events.
+const SHORTEST_PAUSE: std::time::Duration = std::time::Duration::from_secs(30);
+const LONGEST_PAUSE: std::time::Duration = std::time::Duration::from_hours(1);
 
 /// Answers one request.
 ///
@@ -127,8 +131,7 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
             .rows
             .claim(&claim, &invocation.execution, until(invocation))
             .await?;
-        self.claimed(claimed, Some((object, parameters)), invocation)
-            .await
+        self.claimed(claimed, Some(parameters), invocation).await
     }
 
     async fn row(&self, row: &str, invocation: &Invocation) -> Result<SendResponse, Error> {
@@ -161,7 +164,8 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
         invocation: &Invocation,
         error: Error,
     ) -> Result<SendResponse, Error> {
-        self.rows
+        let known = self
+            .rows
             .refuse(
                 row,
                 &put.bucket,
@@ -171,6 +175,10 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
                 &error,
             )
             .await?;
+        // What was claimed before is decided by its row: it may have been sent, or be half-way.
+        if known {
+            return self.row(row, invocation).await;
+        }
         Err(error)
     }
 
@@ -184,7 +192,7 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
     async fn claimed(
         &self,
         claimed: Claimed,
-        known: Option<(SourceObject, Parameters)>,
+        known: Option<Parameters>,
         invocation: &Invocation,
     ) -> Result<SendResponse, Error> {
         let row = match claimed {
@@ -196,6 +204,13 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
             {
                 return Ok(self.sent(&row));
             }
+            // Its own refusal, whose answer was lost.
+            Claimed::Taken(Row {
+                status: Some(Status::Failed | Status::Held),
+                execution: Some(execution),
+                error: Some(text),
+                ..
+            }) if execution == invocation.execution => return Err(Error::of_closed_row(&text)),
             Claimed::Taken(row) => {
                 info!(
                     logReference = "MESHSEND0003",
@@ -206,39 +221,52 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
                 return Ok(ended("duplicate", Some(row.id)));
             }
         };
-        let id = row.id.clone();
-        let result = Box::pin(self.transfer(row, known, invocation)).await;
+        let hold = Hold {
+            row: row.id.clone(),
+            execution: invocation.execution.clone(),
+            attempts: row.attempts.unwrap_or_default(),
+        };
+        let result = Box::pin(self.transfer(row, &hold, known, invocation)).await;
         let Err(failure) = result else {
             return result;
         };
-        self.note(&id, &failure, invocation).await;
-        match failure.retry_after() {
-            // MESH has said when to come back: the state machine waits for just that.
-            Some(pause) => Ok(transfer::waiting(&id, pause)),
+        // MESH has said when to come back: the state machine waits for that, within reason.
+        let pause = failure
+            .retry_after()
+            .map(|pause| pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE));
+        self.note(&hold, &failure, pause, invocation).await;
+        match pause {
+            Some(pause) => Ok(transfer::waiting(&hold.row, pause)),
             None => Err(failure),
         }
     }
 
-    async fn note(&self, row: &str, failure: &Error, invocation: &Invocation) {
-        let execution = &invocation.execution;
+    async fn note(
+        &self,
+        hold: &Hold,
+        failure: &Error,
+        pause: Option<std::time::Duration>,
+        invocation: &Invocation,
+    ) {
         let noted = if failure.is_of_the_message() {
-            self.rows
-                .close(row, execution, Status::Failed, failure)
-                .await
+            self.rows.close(hold, Status::Failed, failure).await
         } else if matches!(failure, Error::UncertainSend(_)) {
-            self.rows.close(row, execution, Status::Held, failure).await
-        } else if failure.is_temporary() {
-            self.rows
-                .attempt_failed(row, execution, failure, until(invocation))
-                .await
+            self.rows.close(hold, Status::Held, failure).await
         } else {
-            // Nobody retries it: whoever comes next, the sweep or an operator, may take it up at once.
-            self.rows
-                .attempt_failed(row, execution, failure, clock::now())
-                .await
+            let due = if failure.is_temporary() {
+                until(invocation) + pause.unwrap_or_default()
+            } else {
+                // Nobody retries it: whoever comes next, the sweep or an operator, may take it up at once.
+                clock::now()
+            };
+            self.rows.attempt_failed(hold, failure, due).await
         };
         if let Err(unnoted) = noted {
-            error!(row, error = unnoted.chain(), "the row could not be told");
+            error!(
+                row = hold.row,
+                error = unnoted.chain(),
+                "the row could not be told"
+            );
         }
     }
 

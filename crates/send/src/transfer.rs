@@ -1,9 +1,9 @@
 //! The chunks of one object version, in order, one at a time.
 
-use mesh_client::MessageId;
-use mesh_pipeline::rows::{OutboundRows, Posting, Row, Status};
+use mesh_client::{MailboxId, MessageId, OutgoingMessage};
+use mesh_pipeline::rows::{Hold, OutboundRows, Posting, Row, Status};
 use mesh_pipeline::state::{Invocation, SendResponse};
-use mesh_pipeline::store::{ObjectReader, SourceObject};
+use mesh_pipeline::store::ObjectReader;
 use mesh_pipeline::{Error, Fault, clock};
 use time::Duration;
 use tracing::info;
@@ -27,14 +27,14 @@ pub(crate) enum Next {
     Pause(std::time::Duration),
 }
 
-/// An object version that is being sent.
+/// An object version that is being sent, as its row pins it.
 pub(crate) struct Work {
-    pub(crate) row: String,
-    pub(crate) execution: String,
-    pub(crate) key: String,
-    pub(crate) version_id: String,
+    pub(crate) hold: Hold,
+    pub(crate) mailbox: MailboxId,
+    pub(crate) row: Row,
     pub(crate) plan: Plan,
-    pub(crate) parameters: Parameters,
+    key: String,
+    version_id: String,
 }
 
 impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
@@ -42,26 +42,27 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
     pub(crate) async fn transfer(
         &self,
         row: Row,
-        known: Option<(SourceObject, Parameters)>,
+        hold: &Hold,
+        known: Option<Parameters>,
         invocation: &Invocation,
     ) -> Result<SendResponse, Error> {
-        let work = self.work(&row, known, invocation).await?;
-        let mut next = match (row.status, message_id(&row)) {
+        let work = work(&row, hold)?;
+        let mut next = match (work.row.status, message_id(&work.row)) {
             (Some(Status::Sending), Some(message)) => {
-                Next::Chunk(message, row.next_chunk.unwrap_or(2))
+                Next::Chunk(message, work.row.next_chunk.unwrap_or(2))
             }
-            (Some(Status::Posting), _) => self.settle(&work, &row).await?,
+            (Some(Status::Posting), _) => self.settle(&work).await?,
             _ => Next::First,
         };
         let mut longest = Duration::ZERO;
         loop {
             let started = clock::now();
             next = match next {
-                Next::First => self.first_chunk(&work, invocation).await?,
-                Next::Pause(pause) => return Ok(waiting(&work.row, pause)),
+                Next::First => self.first_chunk(&work, known.as_ref(), invocation).await?,
+                Next::Pause(pause) => return Ok(waiting(&hold.row, pause)),
                 Next::Chunk(message, chunk) if chunk > work.plan.chunks => {
-                    let row = self.rows.sent(&work.row, &work.execution).await?;
-                    info!(logReference = "MESHSEND0008", row = work.row, message_id = %message, "sent");
+                    let row = self.rows.sent(hold).await?;
+                    info!(logReference = "MESHSEND0008", row = hold.row, message_id = %message, "sent");
                     return Ok(self.sent(&row));
                 }
                 Next::Chunk(message, chunk)
@@ -75,46 +76,22 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
         }
     }
 
-    async fn work(
+    // The object's headers, read anew where this invocation did not begin with its event.
+    async fn message(
         &self,
-        row: &Row,
-        known: Option<(SourceObject, Parameters)>,
-        invocation: &Invocation,
-    ) -> Result<Work, Error> {
-        let (Some(key), Some(version_id), Some(size), Some(chunk_size), Some(chunks)) = (
-            row.s3_key.clone(),
-            row.version_id.clone(),
-            row.size,
-            row.chunk_size,
-            row.chunks,
-        ) else {
-            return Err(Error::InvalidInput(Fault::new(format!(
-                "row {} lacks what was pinned when it was claimed; put the object again",
-                row.id
-            ))));
-        };
-        let mut parameters = match known {
-            Some((_, parameters)) => parameters,
-            None => match self.objects.find(&key, Some(&version_id)).await? {
-                Some(object) => parameters::read(&object)?,
-                None => return Err(gone(&key, &version_id)),
+        work: &Work,
+        known: Option<&Parameters>,
+    ) -> Result<OutgoingMessage, Error> {
+        let mut message = match known {
+            Some(parameters) => parameters.message.clone(),
+            None => match self.objects.find(&work.key, Some(&work.version_id)).await? {
+                Some(object) => parameters::read(&object)?.message,
+                None => return Err(gone(&work.key, &work.version_id)),
             },
         };
-        parameters.message.local_id.clone_from(&row.local_id);
-        parameters.message.gzip = row.compress.unwrap_or(false);
-        Ok(Work {
-            row: row.id.clone(),
-            execution: invocation.execution.clone(),
-            key,
-            version_id,
-            plan: Plan {
-                size,
-                chunk_size,
-                chunks,
-                compress: row.compress.unwrap_or(false),
-            },
-            parameters,
-        })
+        message.local_id.clone_from(&work.row.local_id);
+        message.gzip = work.plan.compress;
+        Ok(message)
     }
 
     fn chunk<'a>(&'a self, work: &'a Work, chunk: u32) -> ChunkSource<'a, O> {
@@ -127,17 +104,20 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
         }
     }
 
-    async fn first_chunk(&self, work: &Work, invocation: &Invocation) -> Result<Next, Error> {
-        let (row, execution) = (&work.row, &work.execution);
-        self.rows
-            .posting(row, execution, invocation.deadline)
-            .await?;
+    async fn first_chunk(
+        &self,
+        work: &Work,
+        known: Option<&Parameters>,
+        invocation: &Invocation,
+    ) -> Result<Next, Error> {
+        let message = self.message(work, known).await?;
+        self.rows.posting(&work.hold, invocation.deadline).await?;
         log_started(work, 1);
         let posted = self
             .outbox
             .post(
-                &work.parameters.mailbox,
-                &work.parameters.message,
+                &work.mailbox,
+                &message,
                 work.plan.chunks,
                 &self.chunk(work, 1),
             )
@@ -145,20 +125,20 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
         match posted {
             Ok(Posted::Accepted(message)) => {
                 self.rows
-                    .posted(row, execution, &Posting::Accepted(message.clone()))
+                    .posted(&work.hold, &Posting::Accepted(message.clone()))
                     .await?;
                 log_sent(work, &message, 1);
                 Ok(Next::Chunk(message, 2))
             }
             // Without secrets there was no call.
             Ok(Posted::Refused(error)) | Err(error) => {
-                self.rows.posted(row, execution, &Posting::NotSent).await?;
+                self.rows.posted(&work.hold, &Posting::NotSent).await?;
                 Err(error)
             }
             Ok(Posted::Unanswered(error)) => {
-                self.rows.unanswered(row, execution, &error).await?;
+                self.rows.unanswered(&work.hold, &error).await?;
                 if work.plan.chunks > 1 {
-                    return Err(error);
+                    return Err(again("the answer to the first chunk was lost", error));
                 }
                 let wait = self.settings.uncertain_send_wait;
                 Ok(Next::Pause(wait.try_into().unwrap_or_default()))
@@ -172,7 +152,7 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
         message: MessageId,
         chunk: u32,
     ) -> Result<Next, Error> {
-        let (mailbox, chunks) = (&work.parameters.mailbox, work.plan.chunks);
+        let (mailbox, chunks) = (&work.mailbox, work.plan.chunks);
         log_started(work, chunk);
         let posted = self
             .outbox
@@ -185,38 +165,68 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
                 &self.chunk(work, chunk),
             )
             .await?;
-        match posted {
-            ChunkPosted::Stored => {
-                self.rows
-                    .progress(&work.row, &work.execution, chunk + 1)
-                    .await?;
-                log_sent(work, &message, chunk);
-                Ok(Next::Chunk(message, chunk + 1))
+        if posted == ChunkPosted::Stored {
+            self.rows.progress(&work.hold, chunk + 1).await?;
+            log_sent(work, &message, chunk);
+            return Ok(Next::Chunk(message, chunk + 1));
+        }
+        // The try before this one may have completed the message, and may have been collected since: tracking tells.
+        match self.outbox.track(mailbox, &message).await {
+            Ok(tracking) if tracking.status != "uploading" => Ok(Next::Chunk(message, chunks + 1)),
+            Ok(_) if posted == ChunkPosted::Complete => {
+                Err(Error::MeshUnavailable(Fault::new(format!(
+                    "MESH says both that message {message} is complete and that it is still uploading"
+                ))))
             }
-            // Only the last chunk completes a message, so the try before this one has reached MESH; tracking confirms it.
-            ChunkPosted::Complete => {
-                let tracking = self.outbox.track(mailbox, &message).await?;
-                if tracking.status == "uploading" {
-                    return Err(Error::MeshUnavailable(Fault::new(format!(
-                        "MESH says both that message {message} is complete and that it is still uploading"
-                    ))));
-                }
-                Ok(Next::Chunk(message, chunks + 1))
+            // MESH has dropped it half-way, and delivers only complete messages: the next try begins a new one.
+            Ok(_) | Err(Error::MessageGone(_)) => {
+                self.rows.posted(&work.hold, &Posting::NotSent).await?;
+                Err(Error::MeshUnavailable(Fault::new(format!(
+                    "MESH no longer takes chunks of message {message}; it is begun anew"
+                ))))
             }
-            ChunkPosted::Gone => {
-                self.rows
-                    .posted(&work.row, &work.execution, &Posting::NotSent)
-                    .await?;
-                Ok(Next::First)
-            }
+            Err(error) if error.is_temporary() => Err(error),
+            Err(error) => Err(again("what became of the message can't be read", error)),
         }
     }
+}
+
+fn work(row: &Row, hold: &Hold) -> Result<Work, Error> {
+    let pinned = (|| {
+        Some(Work {
+            hold: hold.clone(),
+            mailbox: row.mailbox.as_deref()?.parse().ok()?,
+            key: row.s3_key.clone()?,
+            version_id: row.version_id.clone()?,
+            plan: Plan {
+                size: row.size?,
+                chunk_size: row.chunk_size?,
+                chunks: row.chunks?,
+                compress: row.compress?,
+            },
+            row: row.clone(),
+        })
+    })();
+    pinned.ok_or_else(|| {
+        Error::InvalidInput(Fault::new(format!(
+            "row {} lacks what was pinned when it was claimed; put the object again",
+            row.id
+        )))
+    })
+}
+
+// Definite or not, it is no verdict on the object.
+fn again(what: &str, error: Error) -> Error {
+    if error.is_temporary() {
+        return error;
+    }
+    Error::MeshUnavailable(Fault::new(what).because(error))
 }
 
 fn log_started(work: &Work, chunk: u32) {
     info!(
         logReference = "MESHSEND0005",
-        row = work.row,
+        row = work.hold.row,
         chunk_num = chunk,
         max_chunk = work.plan.chunks,
         "chunk started"
@@ -226,7 +236,7 @@ fn log_started(work: &Work, chunk: u32) {
 fn log_sent(work: &Work, message: &MessageId, chunk: u32) {
     info!(
         logReference = "MESHSEND0007",
-        row = work.row,
+        row = work.hold.row,
         message_id = %message,
         chunk_num = chunk,
         max_chunk = work.plan.chunks,
@@ -251,7 +261,7 @@ pub(crate) fn waiting(row: &str, pause: std::time::Duration) -> SendResponse {
 fn unfinished(work: &Work, message: &MessageId, next: u32) -> SendResponse {
     SendResponse {
         status_code: 200,
-        row: Some(work.row.clone()),
+        row: Some(work.hold.row.clone()),
         message_id: Some(message.to_string()),
         next_chunk: Some(next),
         ..SendResponse::default()

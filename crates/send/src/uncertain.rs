@@ -17,61 +17,38 @@ const CLOCKS: Duration = Duration::minutes(2);
 
 impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
     /// Finds out, and notes it in the row.
-    pub(crate) async fn settle(&self, work: &Work, row: &Row) -> Result<Next, Error> {
-        let next = self.find_out(work, row).await?;
+    pub(crate) async fn settle(&self, work: &Work) -> Result<Next, Error> {
+        let next = self.find_out(work).await?;
         let outcome = match &next {
             Next::Pause(_) => return Ok(next),
             Next::Chunk(message, _) => Posting::Accepted(message.clone()),
             Next::First => Posting::NotSent,
         };
-        self.rows
-            .posted(&work.row, &work.execution, &outcome)
-            .await?;
+        self.rows.posted(&work.hold, &outcome).await?;
         Ok(next)
     }
 
-    async fn find_out(&self, work: &Work, row: &Row) -> Result<Next, Error> {
+    async fn find_out(&self, work: &Work) -> Result<Next, Error> {
         // MESH delivers only complete messages: a new one can't be a second delivery.
         if work.plan.chunks > 1 {
             return Ok(Next::First);
         }
         let time = |text: &Option<String>| text.as_deref().and_then(clock::parse_iso);
-        let posted_at = time(&row.posted_at).unwrap_or_else(clock::now);
+        let posted_at = time(&work.row.posted_at).unwrap_or_else(clock::now);
         let ask_at =
-            time(&row.answer_due_at).unwrap_or(posted_at) + self.settings.uncertain_send_wait;
+            time(&work.row.answer_due_at).unwrap_or(posted_at) + self.settings.uncertain_send_wait;
         let wait = ask_at - clock::now();
         if wait.is_positive() {
             return Ok(Next::Pause(wait.try_into().unwrap_or_default()));
         }
-        let why = match &work.parameters.message.local_id {
-            None => "it has no local id to ask MESH by".to_owned(),
-            Some(local_id) => {
-                match self
-                    .outbox
-                    .look_up(&work.parameters.mailbox, local_id)
-                    .await?
-                {
-                    LocalIdLookup::NotFound => return Ok(Next::First),
-                    LocalIdLookup::Several => {
-                        "MESH has several messages with its local id".to_owned()
-                    }
-                    LocalIdLookup::One(tracking) => {
-                        let message = &tracking.message_id;
-                        if self.rows.knows_message(message).await? {
-                            return Ok(Next::First);
-                        }
-                        if is_ours(&tracking, work, posted_at) {
-                            return Ok(Next::Chunk(message.clone(), 2));
-                        }
-                        format!("message {message} has its local id, but is another one")
-                    }
-                }
-            }
+        let why = match self.ask(work, posted_at).await? {
+            Ok(next) => return Ok(next),
+            Err(why) => why,
         };
         match self.settings.on_uncertain_send {
             OnUncertain::Resend => {
                 warn!(
-                    row = work.row,
+                    row = work.hold.row,
                     why, "sent again: the recipient may get it twice"
                 );
                 Ok(Next::First)
@@ -81,17 +58,57 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
             )))),
         }
     }
+    // What comes next, or why it can't be known.
+    async fn ask(
+        &self,
+        work: &Work,
+        posted_at: OffsetDateTime,
+    ) -> Result<Result<Next, String>, Error> {
+        let Some(local_id) = work.row.local_id.as_deref() else {
+            return Ok(Err("it has no local id to ask MESH by".to_owned()));
+        };
+        let tracking = match self.outbox.look_up(&work.mailbox, local_id).await {
+            Ok(LocalIdLookup::One(tracking)) => tracking,
+            Ok(LocalIdLookup::NotFound) => return Ok(Ok(Next::First)),
+            Ok(LocalIdLookup::Several) => {
+                return Ok(Err("MESH has several messages with its local id".to_owned()));
+            }
+            Err(error) if error.is_of_the_message() => {
+                return Ok(Err(format!(
+                    "MESH does not answer by local id ({})",
+                    error.chain()
+                )));
+            }
+            Err(error) => return Err(error),
+        };
+        let message = &tracking.message_id;
+        let is_our_own_id = work.hold.row.ends_with(local_id);
+        if !is_our_own_id && self.rows.has_rival(&work.hold.row, local_id).await? {
+            return Ok(Err(
+                "another send with its local id waits for an answer too".to_owned(),
+            ));
+        }
+        Ok(if self.rows.knows_message(message).await? {
+            Ok(Next::First)
+        } else if is_ours(&tracking, &work.row, posted_at) {
+            Ok(Next::Chunk(message.clone(), 2))
+        } else {
+            Err(format!(
+                "message {message} has its local id, but is another one"
+            ))
+        })
+    }
 }
 
-fn is_ours(tracking: &Tracking, work: &Work, posted_at: OffsetDateTime) -> bool {
-    let wanted = &work.parameters.message;
+fn is_ours(tracking: &Tracking, row: &Row, posted_at: OffsetDateTime) -> bool {
+    let recipient = row.recipient.as_deref().unwrap_or_default();
     // MESH replaces GPPROVIDER_… by the mailbox of the practice that it finds.
-    let same_recipient = wanted.to.to_ascii_uppercase().starts_with("GPPROVIDER_")
+    let same_recipient = recipient == "GPPROVIDER"
         || tracking
             .recipient
             .as_deref()
-            .is_some_and(|recipient| recipient.eq_ignore_ascii_case(wanted.to.trim()));
-    let same_workflow = tracking.workflow_id.as_deref() == Some(&wanted.workflow_id);
+            .is_some_and(|found| found.eq_ignore_ascii_case(recipient));
+    let same_workflow = tracking.workflow_id == row.workflow_id;
     let later = tracking
         .upload_timestamp
         .is_some_and(|time| time + CLOCKS >= posted_at);

@@ -16,12 +16,15 @@ use crate::state::Position;
 /// What a row says when work on a message is begun.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Begun {
-    /// The message is to be fetched; `attempts` counts this one.
-    Fetch(Row),
+    /// The message is to be fetched; `attempts` counts this one, once for each execution.
+    Fetch {
+        /// The row.
+        row: Row,
+        /// Work on it was begun before: it may be in the bucket already.
+        again: bool,
+    },
     /// It is stored already and only has to be acknowledged.
     Stored(Row),
-    /// It was acknowledged long ago: the service desk has put it back, so it is stored once more.
-    Redelivered(Row),
 }
 
 /// What is known of a message once it is stored.
@@ -86,6 +89,13 @@ pub trait KnownRows: Send + Sync {
 pub trait AcknowledgedRows: Send + Sync {
     /// MESH has the acknowledgement; the row is closed.
     fn acknowledged(&self, message: &MessageId) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// The message is announced, but MESH has no acknowledgement.
+    fn not_acknowledged(
+        &self,
+        message: &MessageId,
+        error: &Error,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
 /// What fetch notes in the rows.
@@ -155,6 +165,14 @@ impl AcknowledgedRows for DynamoRows {
             .when_status(&[Status::Received, Status::Acknowledged], false);
         self.change(change).await.map(drop)
     }
+
+    async fn not_acknowledged(&self, message: &MessageId, error: &Error) -> Result<(), Error> {
+        let change = Change::of(&inbound_row(message))
+            .text("error", error.row_text())
+            .flag("announced")
+            .when_status(&[Status::Received], false);
+        self.change(change).await.map(drop)
+    }
 }
 
 impl ReceivingRows for DynamoRows {
@@ -173,27 +191,40 @@ impl ReceivingRows for DynamoRows {
                 .text("execution", execution)
                 .text_once("timestamp", clock::iso(clock::now()))
                 .status(Status::Receiving)
-                .add("attempts", 1)
+                // An open row must not expire.
+                .remove(&["expires_at"])
         };
-        let first = begin().when_status(&[Status::Receiving, Status::Gone], true);
+        let first = begin()
+            .add("attempts", 1)
+            .when_status(&[Status::Receiving, Status::Gone], true)
+            .when_not_execution(execution);
         let row = match self.change(first).await? {
-            Changed::Done(row) => return Ok(Begun::Fetch(row)),
+            Changed::Done(row) => {
+                // A failure that was not the message's fault has been taken off the count again.
+                let again = row.attempts.unwrap_or(1) > 1 || row.error.is_some();
+                return Ok(Begun::Fetch { row, again });
+            }
             Changed::Refused(Some(row)) => row,
             Changed::Refused(None) => return Err(vanished(&id)),
         };
         let closed_at = row.updated_at.as_deref().and_then(clock::parse_iso);
-        if row.status != Some(Status::Acknowledged)
-            || closed_at.is_some_and(|at| clock::now() - at < REDELIVERY_AFTER)
-        {
-            return Ok(Begun::Stored(row));
-        }
-        let again = begin()
-            .remove(&["expires_at", "error"])
-            .remove(&PROGRESS)
-            .when_status(&[Status::Acknowledged], false);
-        match self.change(again).await? {
-            Changed::Done(row) => Ok(Begun::Redelivered(row)),
-            Changed::Refused(_) => Err(vanished(&id)),
+        match row.status {
+            Some(Status::Receiving | Status::Gone) => Ok(Begun::Fetch { row, again: true }),
+            Some(Status::Acknowledged)
+                if closed_at.is_none_or(|at| clock::now() - at >= REDELIVERY_AFTER) =>
+            {
+                let again = begin()
+                    .number("attempts", 1)
+                    .flag("redelivered")
+                    .remove(&["error", "announced"])
+                    .remove(&PROGRESS)
+                    .when_status(&[Status::Acknowledged], false);
+                match self.change(again).await? {
+                    Changed::Done(row) => Ok(Begun::Fetch { row, again: false }),
+                    Changed::Refused(_) => Err(vanished(&id)),
+                }
+            }
+            _ => Ok(Begun::Stored(row)),
         }
     }
 
@@ -222,7 +253,7 @@ impl ReceivingRows for DynamoRows {
             .text("s3_bucket", received.bucket.as_str())
             .text("s3_key", received.key.as_str())
             .text_if("version_id", received.version_id.as_deref())
-            .remove(&["error"])
+            .remove(&["error", "redelivered"])
             .remove(&PROGRESS);
         if let Some(size) = received.size {
             change = change.number("size", size);
@@ -243,15 +274,24 @@ impl ReceivingRows for DynamoRows {
         error: &Error,
         next_attempt_at: Option<OffsetDateTime>,
     ) -> Result<(), Error> {
-        let mut change = Change::of(&inbound_row(message))
+        let id = inbound_row(message);
+        let mut change = Change::of(&id)
             .text("error", error.row_text())
-            .text_if("next_attempt_at", next_attempt_at.map(clock::iso));
-        if !error.is_of_the_message() {
-            change = change.add("attempts", -1);
+            .text_if("next_attempt_at", next_attempt_at.map(clock::iso))
+            .when_status(&[Status::Receiving], false);
+        if matches!(error, Error::InvalidMessage(_)) {
+            // What was begun can't be gone on with.
+            change = change.remove(&["upload_id", "next_chunk", "skip", "next_part"]);
         }
-        self.change(change.when_status(&[Status::Receiving], false))
-            .await
-            .map(drop)
+        self.change(change).await?;
+        if is_counted(error) {
+            return Ok(());
+        }
+        let uncounted = Change::of(&id)
+            .add("attempts", -1)
+            .when_status(&[Status::Receiving], false)
+            .when_at_least("attempts", 1);
+        self.change(uncounted).await.map(drop)
     }
 
     async fn gone(&self, message: &MessageId, error: &Error) -> Result<(), Error> {
@@ -266,6 +306,11 @@ impl ReceivingRows for DynamoRows {
             .when_status(&[Status::Receiving], false);
         self.change(change).await.map(drop)
     }
+}
+
+// Poll has just spoken to MESH, so what MESH fails at now may well be this message's doing; the rest is not.
+fn is_counted(error: &Error) -> bool {
+    error.is_of_the_message() || matches!(error, Error::MeshUnavailable(_))
 }
 
 fn vanished(id: &str) -> Error {

@@ -43,6 +43,17 @@ pub struct Claim {
     pub local_id: Option<String>,
 }
 
+/// A row as this invocation took it: every change is refused once another has taken it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// `out#…`.
+    pub row: String,
+    /// ARN of the execution.
+    pub execution: String,
+    /// The fence: taking a row counts an attempt.
+    pub attempts: u32,
+}
+
 /// What a claim came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claimed {
@@ -79,7 +90,7 @@ pub trait OutboundRows: Send + Sync {
         until: OffsetDateTime,
     ) -> impl Future<Output = Result<Claimed, Error>> + Send;
 
-    /// Makes a closed row for an object that can't be sent; an existing row stays as it is.
+    /// Makes a closed row for an object that can't be sent; an existing row stays as it is, and is true.
     fn refuse(
         &self,
         row: &str,
@@ -88,48 +99,43 @@ pub trait OutboundRows: Send + Sync {
         version_id: &str,
         execution: &str,
         error: &Error,
-    ) -> impl Future<Output = Result<(), Error>> + Send;
+    ) -> impl Future<Output = Result<bool, Error>> + Send;
 
     /// The first chunk is about to be posted; its answer comes before `deadline` or never.
     fn posting(
         &self,
-        row: &str,
-        execution: &str,
+        hold: &Hold,
         deadline: OffsetDateTime,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// The first chunk's answer was lost.
     fn unanswered(
         &self,
-        row: &str,
-        execution: &str,
+        hold: &Hold,
         error: &Error,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// The first chunk's answer is known.
     fn posted(
         &self,
-        row: &str,
-        execution: &str,
+        hold: &Hold,
         outcome: &Posting,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// The next chunk to send.
     fn progress(
         &self,
-        row: &str,
-        execution: &str,
+        hold: &Hold,
         next_chunk: u32,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// MESH has accepted the whole message.
-    fn sent(&self, row: &str, execution: &str) -> impl Future<Output = Result<Row, Error>> + Send;
+    fn sent(&self, hold: &Hold) -> impl Future<Output = Result<Row, Error>> + Send;
 
     /// An attempt failed; the row stays open until `until`, then the sweep takes it up.
     fn attempt_failed(
         &self,
-        row: &str,
-        execution: &str,
+        hold: &Hold,
         error: &Error,
         until: OffsetDateTime,
     ) -> impl Future<Output = Result<(), Error>> + Send;
@@ -137,11 +143,17 @@ pub trait OutboundRows: Send + Sync {
     /// The object can't be sent (`failed`), or it can't be known whether it was (`held`).
     fn close(
         &self,
-        row: &str,
-        execution: &str,
+        hold: &Hold,
         status: Status,
         error: &Error,
     ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Whether another send with this local id may be the one that MESH knows.
+    fn has_rival(
+        &self,
+        row: &str,
+        local_id: &str,
+    ) -> impl Future<Output = Result<bool, Error>> + Send;
 
     /// Whether any row has this message id.
     fn knows_message(
@@ -224,7 +236,7 @@ impl OutboundRows for DynamoRows {
         version_id: &str,
         execution: &str,
         error: &Error,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let now = clock::iso(clock::now());
         let row = Row {
             id: row.to_owned(),
@@ -241,38 +253,33 @@ impl OutboundRows for DynamoRows {
             expires_at: Some(self.expiry()),
             ..Row::default()
         };
-        self.insert(&row).await.map(drop)
+        Ok(self.insert(&row).await?.is_some())
     }
 
-    async fn posting(
-        &self,
-        row: &str,
-        execution: &str,
-        deadline: OffsetDateTime,
-    ) -> Result<(), Error> {
-        let change = Change::of(row)
+    async fn posting(&self, hold: &Hold, deadline: OffsetDateTime) -> Result<(), Error> {
+        let change = Change::of(&hold.row)
             .status(Status::Posting)
             .text("posted_at", clock::iso(clock::now()))
             .text("answer_due_at", clock::iso(deadline))
             .number("next_chunk", 1)
             .remove(&["message_id"])
-            .when_execution(execution)
-            .when_status(&[Status::Claimed], false);
-        self.mine(row, change).await.map(drop)
+            .when_held(hold)
+            .when_status(&[Status::Claimed, Status::Posting], false);
+        self.mine(&hold.row, change).await.map(drop)
     }
 
-    async fn unanswered(&self, row: &str, execution: &str, error: &Error) -> Result<(), Error> {
-        let change = Change::of(row)
+    async fn unanswered(&self, hold: &Hold, error: &Error) -> Result<(), Error> {
+        let change = Change::of(&hold.row)
             .text("answer_due_at", clock::iso(clock::now()))
             .text("error", error.row_text())
-            .when_execution(execution)
+            .when_held(hold)
             .when_status(&[Status::Posting], false);
-        self.mine(row, change).await.map(drop)
+        self.mine(&hold.row, change).await.map(drop)
     }
 
-    async fn posted(&self, row: &str, execution: &str, outcome: &Posting) -> Result<(), Error> {
-        let change = Change::of(row)
-            .when_execution(execution)
+    async fn posted(&self, hold: &Hold, outcome: &Posting) -> Result<(), Error> {
+        let change = Change::of(&hold.row)
+            .when_held(hold)
             // A message that MESH has dropped half-way is begun anew as well.
             .when_status(&[Status::Posting, Status::Sending], false);
         let change = match outcome {
@@ -286,60 +293,85 @@ impl OutboundRows for DynamoRows {
                 .number("next_chunk", 1)
                 .remove(&["message_id"]),
         };
-        self.mine(row, change).await.map(drop)
+        self.mine(&hold.row, change).await.map(drop)
     }
 
-    async fn progress(&self, row: &str, execution: &str, next_chunk: u32) -> Result<(), Error> {
-        let change = Change::of(row)
+    async fn progress(&self, hold: &Hold, next_chunk: u32) -> Result<(), Error> {
+        let change = Change::of(&hold.row)
             .number("next_chunk", next_chunk)
-            .when_execution(execution)
+            .when_held(hold)
             .when_status(&[Status::Sending], false);
-        self.mine(row, change).await.map(drop)
+        self.mine(&hold.row, change).await.map(drop)
     }
 
-    async fn sent(&self, row: &str, execution: &str) -> Result<Row, Error> {
-        let change = Change::of(row)
+    async fn sent(&self, hold: &Hold) -> Result<Row, Error> {
+        let change = Change::of(&hold.row)
             .status(Status::Sent)
             .number("expires_at", self.expiry())
             .remove(&["due", "next_attempt_at", "next_chunk", "error"])
-            .when_execution(execution)
-            .when_status(&[Status::Sending], false);
-        self.mine(row, change).await
+            .when_held(hold)
+            .when_status(&[Status::Sending, Status::Sent], false);
+        self.mine(&hold.row, change).await
     }
 
     async fn attempt_failed(
         &self,
-        row: &str,
-        execution: &str,
+        hold: &Hold,
         error: &Error,
         until: OffsetDateTime,
     ) -> Result<(), Error> {
-        let change = Change::of(row)
+        let change = Change::of(&hold.row)
             .text("error", error.row_text())
             .text("next_attempt_at", clock::iso(until))
-            .when_execution(execution)
+            .when_held(hold)
             .when_status(&OPEN, false);
-        self.mine(row, change).await.map(drop)
+        self.mine(&hold.row, change).await.map(drop)
     }
 
-    async fn close(
-        &self,
-        row: &str,
-        execution: &str,
-        status: Status,
-        error: &Error,
-    ) -> Result<(), Error> {
-        let mut change = Change::of(row)
+    async fn close(&self, hold: &Hold, status: Status, error: &Error) -> Result<(), Error> {
+        let mut change = Change::of(&hold.row)
             .status(status)
             .text("error", error.row_text())
             .remove(&["due", "next_attempt_at"])
-            .when_execution(execution)
+            .when_held(hold)
             .when_status(&OPEN, false);
         // A held row waits for an operator: it is open, and an open row must not expire.
         if status == Status::Failed {
             change = change.number("expires_at", self.expiry());
         }
-        self.mine(row, change).await.map(drop)
+        self.mine(&hold.row, change).await.map(drop)
+    }
+
+    async fn has_rival(&self, row: &str, local_id: &str) -> Result<bool, Error> {
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name("due")
+            .key_condition_expression("due = :send")
+            .expression_attribute_values(":send", AttributeValue::S(DUE_SEND.to_owned()))
+            .into_paginator()
+            .send();
+        while let Some(page) = pages.next().await {
+            let page =
+                page.map_err(|error| aws_error("looking for open sends among the rows", error))?;
+            let open: Vec<_> = page
+                .items
+                .unwrap_or_default()
+                .into_iter()
+                .filter_map(|mut item| match item.remove("id") {
+                    Some(AttributeValue::S(id)) if id != row => Some(id),
+                    _ => None,
+                })
+                .collect();
+            let rivals = self.load_many(&open).await?;
+            if rivals.values().any(|rival| {
+                rival.status == Some(Status::Posting) && rival.local_id.as_deref() == Some(local_id)
+            }) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn knows_message(&self, message: &MessageId) -> Result<bool, Error> {

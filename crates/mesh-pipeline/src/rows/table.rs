@@ -10,10 +10,11 @@ use aws_sdk_dynamodb::types::{
 };
 use time::Duration;
 
-use super::{Row, Status};
+use super::{Hold, Row, Status};
 use crate::aws::aws_error;
 use crate::clock;
 use crate::error::{Error, Fault};
+use tracing::error;
 
 /// Rows in DynamoDB.
 #[derive(Debug, Clone)]
@@ -22,6 +23,10 @@ pub struct DynamoRows {
     pub(super) table: String,
     retention: Duration,
 }
+
+// BatchGetItem answers what it could read; the rest is asked for again at growing distance.
+const FIRST_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+const LAST_PAUSE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// What a conditional change came to.
 pub(super) enum Changed {
@@ -64,6 +69,7 @@ impl DynamoRows {
                 Error::InvalidInput(Fault::new("no row keys to read").because(error))
             })?;
             let mut pending = Some(HashMap::from([(self.table.clone(), keys)]));
+            let mut pause = FIRST_PAUSE;
             while let Some(request) = pending.take() {
                 let output = self
                     .client
@@ -78,10 +84,19 @@ impl DynamoRows {
                     .remove(&self.table)
                     .unwrap_or_default()
                 {
-                    let row = parse(item)?;
+                    let row = parse_or_name(item);
                     rows.insert(row.id.clone(), row);
                 }
                 pending = output.unprocessed_keys.filter(|keys| !keys.is_empty());
+                if pending.is_some() {
+                    if pause > LAST_PAUSE {
+                        return Err(Error::AwsUnavailable(Fault::new(
+                            "reading message rows: DynamoDB keeps leaving some out",
+                        )));
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
             }
         }
         Ok(rows)
@@ -126,6 +141,19 @@ impl DynamoRows {
             Err(error) => Err(aws_error(format!("changing row {id}"), error)),
         }
     }
+}
+
+/// A row that can't be read is known by its id alone, so that it is in the way of no other.
+fn parse_or_name(item: HashMap<String, AttributeValue>) -> Row {
+    let id = item.get("id").and_then(|id| id.as_s().ok()).cloned();
+    parse(item).unwrap_or_else(|failure| {
+        let id = id.unwrap_or_default();
+        error!(row = id, error = failure.chain(), "left out");
+        Row {
+            id,
+            ..Row::default()
+        }
+    })
 }
 
 pub(super) fn parse(item: HashMap<String, AttributeValue>) -> Result<Row, Error> {
@@ -188,6 +216,10 @@ impl Change {
         }
     }
 
+    pub(super) fn flag(self, name: &str) -> Self {
+        self.set(name, AttributeValue::Bool(true))
+    }
+
     pub(super) fn number(self, name: &str, value: impl Into<i128>) -> Self {
         self.set(name, AttributeValue::N(value.into().to_string()))
     }
@@ -239,12 +271,37 @@ impl Change {
         self.and(&condition)
     }
 
-    /// The row must be this execution's.
-    pub(super) fn when_execution(mut self, execution: &str) -> Self {
+    /// The row must be as this invocation took it: no other has taken it since.
+    pub(super) fn when_held(mut self, hold: &Hold) -> Self {
+        let owner = self.name("execution");
+        let attempts = self.name("attempts");
+        self.values
+            .insert(":me".to_owned(), AttributeValue::S(hold.execution.clone()));
+        self.values.insert(
+            ":fence".to_owned(),
+            AttributeValue::N(hold.attempts.to_string()),
+        );
+        self.and(&format!("{owner} = :me AND {attempts} = :fence"))
+    }
+
+    /// The row must not be this execution's.
+    pub(super) fn when_not_execution(mut self, execution: &str) -> Self {
         let placeholder = self.name("execution");
         self.values
             .insert(":me".to_owned(), AttributeValue::S(execution.to_owned()));
-        self.and(&format!("{placeholder} = :me"))
+        self.and(&format!(
+            "(attribute_not_exists({placeholder}) OR {placeholder} <> :me)"
+        ))
+    }
+
+    /// The row's number must be at least this.
+    pub(super) fn when_at_least(mut self, name: &str, value: i64) -> Self {
+        let placeholder = self.name(name);
+        self.values.insert(
+            format!(":least_{name}"),
+            AttributeValue::N(value.to_string()),
+        );
+        self.and(&format!("{placeholder} >= :least_{name}"))
     }
 
     /// The row must be this execution's, or its time must have passed.

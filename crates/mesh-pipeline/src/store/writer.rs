@@ -38,7 +38,8 @@ pub struct Stored {
 pub enum Written {
     /// The object is complete, with this version.
     Stored(Option<String>),
-    /// The key is taken: nothing was written.
+    /// Nothing was written now: the key is taken, or the upload was completed or given up before. What lies under the
+    /// key tells which.
     Taken,
 }
 
@@ -174,7 +175,7 @@ impl ObjectWriter for Bucket {
             .await;
         match result {
             Ok(_) => Ok(true),
-            Err(error) if error.code() == Some("NoSuchUpload") => Ok(false),
+            Err(error) if is_gone(&error) => Ok(false),
             Err(error) => Err(aws_error(self.describe("listing the parts of", key), error)),
         }
     }
@@ -211,7 +212,9 @@ impl ObjectWriter for Bucket {
         last: i32,
         overwrite: bool,
     ) -> Result<Written, Error> {
-        let parts = self.parts(key, upload_id, last).await?;
+        let Some(parts) = self.parts(key, upload_id, last).await? else {
+            return Ok(Written::Taken);
+        };
         let result = self
             .client
             .complete_multipart_upload()
@@ -228,7 +231,7 @@ impl ObjectWriter for Bucket {
             .await;
         match result {
             Ok(output) => Ok(Written::Stored(output.version_id)),
-            Err(error) if is_precondition_failure(&error) => Ok(Written::Taken),
+            Err(error) if is_precondition_failure(&error) || is_gone(&error) => Ok(Written::Taken),
             Err(error) => Err(aws_error(
                 self.describe("completing the multipart upload of", key),
                 error,
@@ -237,20 +240,22 @@ impl ObjectWriter for Bucket {
     }
 
     async fn abort(&self, key: &str, upload_id: &str) -> Result<(), Error> {
-        self.client
+        let result = self
+            .client
             .abort_multipart_upload()
             .bucket(&self.name)
             .key(key)
             .upload_id(upload_id)
             .send()
-            .await
-            .map(drop)
-            .map_err(|error| {
-                aws_error(
-                    self.describe("aborting the multipart upload of", key),
-                    error,
-                )
-            })
+            .await;
+        match result {
+            Ok(_) => Ok(()),
+            Err(error) if is_gone(&error) => Ok(()),
+            Err(error) => Err(aws_error(
+                self.describe("aborting the multipart upload of", key),
+                error,
+            )),
+        }
     }
 }
 
@@ -260,7 +265,7 @@ impl Bucket {
         key: &str,
         upload_id: &str,
         last: i32,
-    ) -> Result<Vec<CompletedPart>, Error> {
+    ) -> Result<Option<Vec<CompletedPart>>, Error> {
         let mut pages = self
             .client
             .list_parts()
@@ -271,8 +276,13 @@ impl Bucket {
             .send();
         let mut parts = Vec::new();
         while let Some(page) = pages.next().await {
-            let page =
-                page.map_err(|error| aws_error(self.describe("listing the parts of", key), error))?;
+            let page = match page {
+                Ok(page) => page,
+                Err(error) if is_gone(&error) => return Ok(None),
+                Err(error) => {
+                    return Err(aws_error(self.describe("listing the parts of", key), error));
+                }
+            };
             for part in page.parts.unwrap_or_default() {
                 // A part beyond the last is left of an attempt that was interrupted.
                 if part.part_number.is_some_and(|number| number <= last) {
@@ -296,7 +306,7 @@ impl Bucket {
             .map(CompletedPart::part_number)
             .eq((1..=last).map(Some));
         if complete {
-            return Ok(parts);
+            return Ok(Some(parts));
         }
         Err(Error::AwsUnavailable(Fault::new(format!(
             "{}: S3 lists {} of {last} parts",
@@ -316,4 +326,9 @@ fn is_precondition_failure<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool
         .raw_response()
         .is_some_and(|response| response.status().as_u16() == 412)
         || error.code() == Some("ConditionalRequestConflict")
+}
+
+// Completed or aborted before.
+fn is_gone<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
+    error.code() == Some("NoSuchUpload")
 }

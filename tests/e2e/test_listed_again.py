@@ -1,0 +1,68 @@
+"""Messages that MESH lists though they were received."""
+
+import requests
+from stack.checks import Message, inbox_empty, received
+
+
+def put_back(pipeline, message_id):
+    """What the service desk does: the recipient lists an acknowledged message again."""
+    url = f"{pipeline.stack.mesh_admin}/admin/message/{message_id}/event"
+    requests.post(url, json={"status": "accepted"}, timeout=30).raise_for_status()
+
+
+def set_row(pipeline, message_id, name, value):
+    pipeline.stack.client("dynamodb").update_item(
+        TableName=f"{pipeline.name}-messages",
+        Key={"id": {"S": f"in#{message_id}"}},
+        UpdateExpression="SET #name = :value",
+        ExpressionAttributeNames={"#name": name},
+        ExpressionAttributeValues={":value": {"S": value}},
+    )
+
+
+def versions(pipeline, key):
+    found = pipeline.stack.client("s3").list_object_versions(Bucket=pipeline.bucket, Prefix=key)
+    return len(found.get("Versions", []))
+
+
+def test_within_a_day_it_is_only_acknowledged_again(pipeline, mailbox, other):
+    message = Message(other, mailbox, b"once", content_type="text/plain")
+    message_id = message.send(pipeline.stack)
+    pipeline.poll(mailbox)
+    put_back(pipeline, message_id)
+    (execution,) = pipeline.poll(mailbox)
+    assert execution["status"] == "SUCCEEDED"
+    assert inbox_empty(pipeline, mailbox) == []
+    assert received(pipeline, message_id, message) == []
+    assert versions(pipeline, f"inbound/{mailbox}/{message_id}.dat") == 1
+
+
+def test_later_it_was_redelivered_and_becomes_a_new_version(pipeline, mailbox, other):
+    message = Message(other, mailbox, b"twice", content_type="text/plain")
+    message_id = message.send(pipeline.stack)
+    pipeline.poll(mailbox)
+    put_back(pipeline, message_id)
+    set_row(pipeline, message_id, "updated_at", "2026-01-01T00:00:00.000Z")
+    (execution,) = pipeline.poll(mailbox)
+    assert execution["status"] == "SUCCEEDED"
+    assert inbox_empty(pipeline, mailbox) == []
+    assert versions(pipeline, f"inbound/{mailbox}/{message_id}.dat") == 2
+    row = pipeline.row(f"in#{message_id}")
+    assert (row["status"], "redelivered" in row) == ("acknowledged", False)
+    assert len(pipeline.told_of(f"in#{message_id}", "MESH message received")) == 2
+
+
+def test_a_worker_that_died_after_storing_leaves_one_object(pipeline, mailbox, other):
+    message = Message(other, mailbox, b"once", content_type="text/plain")
+    message_id = message.send(pipeline.stack)
+    pipeline.poll(mailbox)
+    put_back(pipeline, message_id)
+    key = f"inbound/{mailbox}/{message_id}.dat"
+    # As it is when the worker dies between the object and the row, and a consumer has taken the object away.
+    set_row(pipeline, message_id, "status", "receiving")
+    pipeline.stack.client("s3").delete_object(Bucket=pipeline.bucket, Key=key)
+    (execution,) = pipeline.poll(mailbox)
+    assert execution["status"] == "SUCCEEDED"
+    assert inbox_empty(pipeline, mailbox) == []
+    assert versions(pipeline, key) == 1
+    assert pipeline.row(f"in#{message_id}")["status"] == "acknowledged"
