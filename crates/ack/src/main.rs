@@ -27,6 +27,6 @@ async fn wire() -> Result<Ack<Mesh<ParameterStore>, DynamoLeases, DynamoRows>, E
             ParameterStore::new(aws_sdk_ssm::Client::new(&aws)),
         ),
         leases: DynamoLeases::new(dynamo.clone(), settings.leases_table),
-        rows: DynamoRows::new(dynamo, settings.messages_table, settings.row_retention_days),
+        rows: DynamoRows::new(dynamo, &settings.rows),
     })
 }

@@ -31,11 +31,7 @@ async fn wire() -> Result<Fetch<Arc<Mesh<ParameterStore>>, DynamoLeases, DynamoR
             ParameterStore::new(aws_sdk_ssm::Client::new(&aws)),
         )),
         leases: DynamoLeases::new(dynamo.clone(), settings.leases_table.clone()),
-        rows: DynamoRows::new(
-            dynamo,
-            settings.messages_table.clone(),
-            settings.row_retention_days,
-        ),
+        rows: DynamoRows::new(dynamo, &settings.rows),
         bucket: Bucket::new(&aws, settings.bucket.clone()),
         settings,
     })

@@ -1,19 +1,17 @@
 //! What the function is told by its environment.
 
 use mesh_pipeline::events::EventLabels;
-use mesh_pipeline::settings::{MeshSettings, Reader};
+use mesh_pipeline::settings::{MeshSettings, Reader, RowSettings};
 
 /// The function's settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where MESH and its secrets are.
     pub mesh: MeshSettings,
-    /// `MESSAGES_TABLE`.
-    pub messages_table: String,
+    /// Where rows are.
+    pub rows: RowSettings,
     /// `LEASES_TABLE`.
     pub leases_table: String,
-    /// `ROW_RETENTION_DAYS`.
-    pub row_retention_days: u32,
     /// `BUCKET`.
     pub bucket: String,
     /// How events are labelled.
@@ -27,9 +25,8 @@ impl Settings {
     pub fn read(reader: &mut Reader<'_>) -> Self {
         Self {
             mesh: MeshSettings::read(reader),
-            messages_table: reader.text("MESSAGES_TABLE"),
+            rows: RowSettings::read(reader),
             leases_table: reader.text("LEASES_TABLE"),
-            row_retention_days: reader.bounded("ROW_RETENTION_DAYS", 1..=36_500),
             bucket: reader.text("BUCKET"),
             labels: EventLabels::read(reader),
             max_attempts: reader.bounded("MAX_ATTEMPTS", 1..=100),

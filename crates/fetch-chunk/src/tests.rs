@@ -10,7 +10,7 @@ use mesh_client::{MailboxId, MessageId};
 use mesh_pipeline::events::EventLabels;
 use mesh_pipeline::lease::Leases;
 use mesh_pipeline::rows::{Begun, Received, ReceivingRows, Row, Status};
-use mesh_pipeline::settings::MeshSettings;
+use mesh_pipeline::settings::{MeshSettings, RowSettings};
 use mesh_pipeline::state::{Batch, FetchResponse, Invocation, Pending, Position};
 use mesh_pipeline::store::{Attributes, Found, ObjectWriter, Stored, Written};
 use mesh_pipeline::{Error, Fault, clock};
@@ -214,14 +214,9 @@ fn fetch(messages: &[(&str, Vec<Bytes>)]) -> Fetch<Mesh, Lease, Rows, Bucket> {
         rows: Rows::default(),
         bucket: Bucket::default(),
         settings: Settings {
-            mesh: MeshSettings {
-                url: String::new(),
-                secrets_prefix: String::new(),
-                verify_ssl: true,
-            },
-            messages_table: String::new(),
+            mesh: MeshSettings::default(),
+            rows: RowSettings::default(),
             leases_table: String::new(),
-            row_retention_days: 400,
             bucket: "live-mesh".to_owned(),
             labels: EventLabels {
                 source: "mesh-client".to_owned(),

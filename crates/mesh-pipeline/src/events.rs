@@ -45,7 +45,7 @@ const DETAIL: [(&str, &str); 15] = [
 ];
 
 /// How a function's events are labelled.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct EventLabels {
     /// `EVENT_SOURCE`.
     pub source: String,

@@ -96,7 +96,7 @@ pub fn from_env<T>(read: impl FnOnce(&mut Reader<'_>) -> T) -> Result<T, Error> 
 }
 
 /// Where MESH is and where its secrets are: what every function reads.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct MeshSettings {
     /// `MESH_URL`, for example `https://msg.intspineservices.nhs.uk`.
     pub url: String,
@@ -113,6 +113,25 @@ impl MeshSettings {
             url: reader.text("MESH_URL"),
             secrets_prefix: reader.text("SECRETS_PREFIX"),
             verify_ssl: reader.value("VERIFY_SSL"),
+        }
+    }
+}
+
+/// Where rows are, and for how long.
+#[derive(Debug, Clone, Default)]
+pub struct RowSettings {
+    /// `MESSAGES_TABLE`.
+    pub table: String,
+    /// `ROW_RETENTION_DAYS`: how long closed rows are kept.
+    pub retention_days: u32,
+}
+
+impl RowSettings {
+    /// Reads `MESSAGES_TABLE` and `ROW_RETENTION_DAYS`.
+    pub fn read(reader: &mut Reader<'_>) -> Self {
+        Self {
+            table: reader.text("MESSAGES_TABLE"),
+            retention_days: reader.bounded("ROW_RETENTION_DAYS", 1..=36_500),
         }
     }
 }

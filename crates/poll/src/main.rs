@@ -27,11 +27,7 @@ async fn wire() -> Result<Poll<Mesh<ParameterStore>, DynamoLeases, DynamoRows>, 
             ParameterStore::new(aws_sdk_ssm::Client::new(&aws)),
         ),
         leases: DynamoLeases::new(dynamo.clone(), settings.leases_table.clone()),
-        rows: DynamoRows::new(
-            dynamo,
-            settings.messages_table.clone(),
-            settings.row_retention_days,
-        ),
+        rows: DynamoRows::new(dynamo, &settings.rows),
         settings,
     })
 }

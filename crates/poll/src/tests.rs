@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use mesh_client::{InboxPage, MailboxId, MessageId, NextPage};
 use mesh_pipeline::lease::Leases;
 use mesh_pipeline::rows::{KnownRows, Row, Status};
-use mesh_pipeline::settings::MeshSettings;
+use mesh_pipeline::settings::{MeshSettings, RowSettings};
 use mesh_pipeline::state::{Invocation, PollRequest};
 use mesh_pipeline::{Error, Fault, clock};
 use time::OffsetDateTime;
@@ -64,14 +64,9 @@ fn poll(ids: &[&str]) -> Poll<Waiting, Lease, Rows> {
         leases: Lease::default(),
         rows: Rows::default(),
         settings: Settings {
-            mesh: MeshSettings {
-                url: String::new(),
-                secrets_prefix: String::new(),
-                verify_ssl: true,
-            },
-            messages_table: String::new(),
+            mesh: MeshSettings::default(),
+            rows: RowSettings::default(),
             leases_table: String::new(),
-            row_retention_days: 400,
             page_limit: 4,
             batch_size: 2,
             max_attempts: 5,

@@ -144,12 +144,12 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
 
     // After so long the row of an event may have expired, and a repeat of it could not be told from a new one.
     fn check_age(&self, put: &Put) -> Result<(), Error> {
-        let kept = Duration::days(self.settings.row_retention_days.into());
+        let kept = Duration::days(self.settings.rows.retention_days.into());
         match put.time {
             Some(time) if clock::now() - time > kept => {
                 Err(Error::StaleEvent(Fault::new(format!(
                     "the event is older than the {} days for which rows are kept, so it can't be told whether s3://{}/{} was sent; put the object again to send it",
-                    self.settings.row_retention_days, put.bucket, put.key
+                    self.settings.rows.retention_days, put.bucket, put.key
                 ))))
             }
             _ => Ok(()),

@@ -25,11 +25,7 @@ async fn wire() -> Result<Send<Mesh<ParameterStore>, DynamoRows, Bucket>, Error>
             settings.mesh.clone(),
             ParameterStore::new(aws_sdk_ssm::Client::new(&aws)),
         ),
-        rows: DynamoRows::new(
-            aws_sdk_dynamodb::Client::new(&aws),
-            settings.messages_table.clone(),
-            settings.row_retention_days,
-        ),
+        rows: DynamoRows::new(aws_sdk_dynamodb::Client::new(&aws), &settings.rows),
         objects: Bucket::new(&aws, settings.bucket.clone()),
         settings,
     })

@@ -66,22 +66,14 @@ mod tests {
     use crate::settings::OnUncertain;
     use mesh_client::OutgoingMessage;
     use mesh_pipeline::events::EventLabels;
-    use mesh_pipeline::settings::MeshSettings;
+    use mesh_pipeline::settings::{MeshSettings, RowSettings};
 
     pub(crate) fn settings() -> Settings {
         Settings {
-            mesh: MeshSettings {
-                url: String::new(),
-                secrets_prefix: String::new(),
-                verify_ssl: true,
-            },
-            messages_table: String::new(),
-            row_retention_days: 400,
+            mesh: MeshSettings::default(),
+            rows: RowSettings::default(),
             bucket: String::new(),
-            labels: EventLabels {
-                source: String::new(),
-                bucket_arn: String::new(),
-            },
+            labels: EventLabels::default(),
             chunk_size: 10,
             compress_threshold: 100,
             never_compress: false,

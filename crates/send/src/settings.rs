@@ -3,17 +3,15 @@
 use std::str::FromStr;
 
 use mesh_pipeline::events::EventLabels;
-use mesh_pipeline::settings::{MeshSettings, Reader};
+use mesh_pipeline::settings::{MeshSettings, Reader, RowSettings};
 
 /// The function's settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where MESH and its secrets are.
     pub mesh: MeshSettings,
-    /// `MESSAGES_TABLE`.
-    pub messages_table: String,
-    /// `ROW_RETENTION_DAYS`: an older event is refused, because a repeat would not be known.
-    pub row_retention_days: u32,
+    /// Where rows are.
+    pub rows: RowSettings,
     /// `BUCKET`.
     pub bucket: String,
     /// How events are labelled.
@@ -62,8 +60,7 @@ impl Settings {
     pub fn read(reader: &mut Reader<'_>) -> Self {
         Self {
             mesh: MeshSettings::read(reader),
-            messages_table: reader.text("MESSAGES_TABLE"),
-            row_retention_days: reader.bounded("ROW_RETENTION_DAYS", 1..=36_500),
+            rows: RowSettings::read(reader),
             bucket: reader.text("BUCKET"),
             labels: EventLabels::read(reader),
             chunk_size: reader.bounded("CHUNK_SIZE", 1..=MAX_CHUNK_SIZE),

@@ -14,6 +14,7 @@ use super::{Hold, Row, Status};
 use crate::aws::aws_error;
 use crate::clock;
 use crate::error::{Error, Fault};
+use crate::settings::RowSettings;
 use tracing::error;
 
 /// Rows in DynamoDB.
@@ -36,12 +37,12 @@ pub(super) enum Changed {
 }
 
 impl DynamoRows {
-    /// Rows in the given table; closed ones are kept for `retention_days`.
-    pub fn new(client: Client, table: impl Into<String>, retention_days: u32) -> Self {
+    /// Rows in the settings' table.
+    pub fn new(client: Client, settings: &RowSettings) -> Self {
         Self {
             client,
-            table: table.into(),
-            retention: Duration::days(retention_days.into()),
+            table: settings.table.clone(),
+            retention: Duration::days(settings.retention_days.into()),
         }
     }
 
