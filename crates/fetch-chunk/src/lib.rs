@@ -2,6 +2,7 @@
 
 mod destination;
 mod messages;
+mod multipart;
 mod parts;
 mod receive;
 mod settings;

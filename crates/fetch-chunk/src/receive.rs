@@ -12,9 +12,10 @@ use mesh_pipeline::{Error, Fault};
 use tokio::time::{Instant, timeout_at};
 use tracing::info;
 
-use crate::destination::{find_stored, free_key, is_message, known};
+use crate::destination::{find_stored, is_message, known};
 use crate::messages::Messages;
-use crate::parts::{End, Filled, MAX_PARTS, Source, part_size};
+use crate::multipart::Upload;
+use crate::parts::{End, Source};
 use crate::{Fetch, Outcome};
 
 /// Fetches and stores one message, or a stretch of it; an error comes with the number of attempts, if one was begun.
@@ -76,30 +77,20 @@ fn noted_position(row: &Row) -> Option<Position> {
     })
 }
 
-struct Receive<'a, M, L, R, W> {
-    fetch: &'a Fetch<M, L, R, W>,
-    mailbox: &'a MailboxId,
-    message: &'a MessageId,
-    overwrite: bool,
+/// One message on its way.
+pub(crate) struct Receive<'a, M, L, R, W> {
+    pub(crate) fetch: &'a Fetch<M, L, R, W>,
+    pub(crate) mailbox: &'a MailboxId,
+    pub(crate) message: &'a MessageId,
+    pub(crate) overwrite: bool,
     // The message may be in the bucket already.
-    again: bool,
-    started: Instant,
-    until: Instant,
+    pub(crate) again: bool,
+    pub(crate) started: Instant,
+    pub(crate) until: Instant,
 }
 
 // What makes no progress in so long is a failure, not a matter of more time.
 const PATIENCE: std::time::Duration = std::time::Duration::from_mins(5);
-
-// 32 MiB: what a worker that dies costs at most, for a row change now and then.
-const CHECKPOINT_PARTS: i32 = 4;
-
-// A multipart upload under way, and where the part that is being written will end.
-struct Upload {
-    id: String,
-    key: String,
-    next_part: i32,
-    end: End,
-}
 
 impl<M, L, R, W> Receive<'_, M, L, R, W>
 where
@@ -179,161 +170,7 @@ where
         self.whole(headers, Kind::Report, body, attributes, 0).await
     }
 
-    async fn data(
-        &self,
-        mut source: Source<'_, M>,
-        mut upload: Option<Upload>,
-    ) -> Result<Outcome, Error> {
-        let headers = source.headers().clone();
-        let chunks = source.total();
-        let attributes = self.attributes(&headers).await?;
-        let message_id = self.message;
-        let mut writing: Option<(Bytes, End)> = None;
-        let mut moved = false;
-        loop {
-            let number = upload.as_ref().map_or(1, |upload| upload.next_part);
-            let reading = number + i32::from(writing.is_some());
-            let (written, filled) = tokio::join!(
-                self.write(upload.as_ref(), writing.as_ref().map(|(part, _)| part)),
-                source.fill(part_size(reading)),
-            );
-            written?;
-            if let (Some(upload), Some((_, end))) = (upload.as_mut(), writing.take()) {
-                upload.next_part += 1;
-                upload.end = end;
-                moved = true;
-                if upload.next_part % CHECKPOINT_PARTS == 0 {
-                    let position = self.position(upload);
-                    self.fetch.rows.checkpoint(self.message, &position).await?;
-                }
-            }
-            match filled? {
-                Filled::Part(part, end) => {
-                    if reading > MAX_PARTS {
-                        return Err(Error::InvalidMessage(Fault::new(format!(
-                            "message {message_id} is larger than {MAX_PARTS} parts of an S3 upload can hold"
-                        ))));
-                    }
-                    if upload.is_none() {
-                        upload = Some(self.start(&attributes).await?);
-                    }
-                    writing = Some((part, end));
-                }
-                Filled::OutOfTime => {
-                    let position = upload.as_ref().map(|upload| self.position(upload));
-                    if let Some(position) = &position {
-                        self.fetch.rows.checkpoint(self.message, position).await?;
-                    }
-                    return self.out_of_time(position, moved);
-                }
-                Filled::Rest(rest) => {
-                    return match upload {
-                        None => {
-                            info!(logReference = "MESHFETCH0011", %message_id, chunks, "received in one piece");
-                            self.whole(&headers, Kind::Data, rest, attributes, chunks)
-                                .await
-                        }
-                        Some(upload) => self.complete(&headers, upload, rest, chunks).await,
-                    };
-                }
-            }
-        }
-    }
-
-    async fn start(&self, attributes: &Attributes) -> Result<Upload, Error> {
-        let key = if self.again {
-            free_key(&self.fetch.bucket, self.mailbox, self.message, Kind::Data).await?
-        } else {
-            inbound_key(self.mailbox, self.message, Kind::Data)
-        };
-        let id = self.fetch.bucket.start(&key, attributes).await?;
-        let upload = Upload {
-            id,
-            key,
-            next_part: 1,
-            end: End {
-                chunk: 1,
-                offset: 0,
-            },
-        };
-        let message_id = self.message;
-        info!(logReference = "MESHFETCH0005a", %message_id, "multipart upload started");
-        let position = self.position(&upload);
-        self.fetch.rows.checkpoint(self.message, &position).await?;
-        Ok(upload)
-    }
-
-    async fn write(&self, upload: Option<&Upload>, part: Option<&Bytes>) -> Result<(), Error> {
-        let (Some(upload), Some(part)) = (upload, part) else {
-            return Ok(());
-        };
-        self.fetch
-            .bucket
-            .part(&upload.key, &upload.id, upload.next_part, part.clone())
-            .await?;
-        info!(
-            logReference = "MESHFETCH0002",
-            message_id = %self.message,
-            part = upload.next_part,
-            size_bytes = part.len(),
-            "part stored"
-        );
-        Ok(())
-    }
-
-    async fn complete(
-        &self,
-        headers: &MessageHeaders,
-        upload: Upload,
-        rest: Bytes,
-        chunks: u32,
-    ) -> Result<Outcome, Error> {
-        let mut last = upload.next_part - 1;
-        if !rest.is_empty() {
-            self.write(Some(&upload), Some(&rest)).await?;
-            last += 1;
-        }
-        let bucket = &self.fetch.bucket;
-        let written = bucket
-            .complete(&upload.key, &upload.id, last, self.overwrite)
-            .await?;
-        let found = bucket.head(&upload.key).await?;
-        if written == Written::Taken {
-            bucket.abort(&upload.key, &upload.id).await?;
-        }
-        let received = match found {
-            Found::Object(object) if is_message(&object, self.message) => {
-                known(&self.fetch.settings.bucket, upload.key, &object)
-            }
-            Found::Object(_) => {
-                return Err(Error::InvalidMessage(Fault::new(format!(
-                    "s3://{}/{} is another object; the next attempt stores message {} under another key",
-                    self.fetch.settings.bucket, upload.key, self.message
-                ))));
-            }
-            _ if written == Written::Taken => {
-                return Err(Error::AwsUnavailable(Fault::new(format!(
-                    "the multipart upload of s3://{}/{} could not be completed and nothing is there; it is tried again",
-                    self.fetch.settings.bucket, upload.key
-                ))));
-            }
-            // Completed, and taken away by a consumer since.
-            Found::Deleted | Found::Absent => Received {
-                bucket: self.fetch.settings.bucket.clone(),
-                key: upload.key,
-                ..Received::default()
-            },
-        };
-        let message_id = self.message;
-        info!(logReference = "MESHFETCH0004", %message_id, parts = last, chunks, "multipart message stored");
-        self.note(Received {
-            chunks: Some(chunks),
-            ..received.with_headers(headers)
-        })
-        .await
-    }
-
-    async fn whole(
+    pub(crate) async fn whole(
         &self,
         headers: &MessageHeaders,
         kind: Kind,
@@ -376,7 +213,7 @@ where
         ))))
     }
 
-    async fn attributes(&self, headers: &MessageHeaders) -> Result<Attributes, Error> {
+    pub(crate) async fn attributes(&self, headers: &MessageHeaders) -> Result<Attributes, Error> {
         let metadata = Metadata::of(self.message, headers);
         if metadata.truncated {
             let key = headers_key(self.mailbox, self.message);
@@ -395,7 +232,7 @@ where
         })
     }
 
-    async fn note(&self, received: Received) -> Result<Outcome, Error> {
+    pub(crate) async fn note(&self, received: Received) -> Result<Outcome, Error> {
         info!(
             logReference = "MESHFETCH0001c",
             message_id = %self.message,
@@ -407,7 +244,11 @@ where
         Ok(Outcome::Stored(Box::new(row)))
     }
 
-    fn out_of_time(&self, position: Option<Position>, moved: bool) -> Result<Outcome, Error> {
+    pub(crate) fn out_of_time(
+        &self,
+        position: Option<Position>,
+        moved: bool,
+    ) -> Result<Outcome, Error> {
         let message_id = self.message;
         if !moved && self.started.elapsed() > PATIENCE {
             return Err(Error::MeshUnavailable(Fault::new(format!(
@@ -419,17 +260,6 @@ where
             message_id: message_id.clone(),
             position,
         }))
-    }
-
-    fn position(&self, upload: &Upload) -> Position {
-        Position {
-            next_chunk: upload.end.chunk,
-            skip: upload.end.offset,
-            next_part: upload.next_part,
-            upload_id: upload.id.clone(),
-            key: upload.key.clone(),
-            overwrite: self.overwrite,
-        }
     }
 }
 

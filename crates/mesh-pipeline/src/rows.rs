@@ -1,7 +1,10 @@
 //! Message rows: what became of each message, and the claims that keep it from being handled twice.
 
+mod change;
 mod inbound;
+mod inbound_table;
 mod outbound;
+mod outbound_table;
 mod table;
 
 pub use inbound::{AcknowledgedRows, Begun, KnownRows, Received, ReceivingRows};

@@ -1,0 +1,245 @@
+//! Rows of received messages in DynamoDB.
+
+use std::collections::HashMap;
+
+use mesh_client::{MailboxId, MessageId};
+use time::OffsetDateTime;
+
+use super::change::Change;
+use super::inbound::{AcknowledgedRows, Begun, KnownRows, Received, ReceivingRows};
+use super::table::{Changed, DynamoRows};
+use super::{Row, Status};
+use crate::clock;
+use crate::error::{Error, Fault};
+use crate::layout::inbound_row;
+use crate::state::Position;
+
+const PROGRESS: [&str; 5] = [
+    "upload_id",
+    "next_chunk",
+    "skip",
+    "next_part",
+    "next_attempt_at",
+];
+
+// Within this time a listed message that was acknowledged is one whose acknowledgement MESH has yet to take in.
+const REDELIVERY_AFTER: time::Duration = time::Duration::hours(24);
+
+impl KnownRows for DynamoRows {
+    async fn known(&self, messages: &[MessageId]) -> Result<HashMap<String, Row>, Error> {
+        let ids: Vec<_> = messages.iter().map(inbound_row).collect();
+        self.load_many(&ids).await
+    }
+}
+
+impl AcknowledgedRows for DynamoRows {
+    async fn acknowledged(&self, message: &MessageId) -> Result<(), Error> {
+        let change = Change::of(&inbound_row(message))
+            .status(Status::Acknowledged)
+            .number("expires_at", self.expiry())
+            .remove(&["error", "next_attempt_at"])
+            .when_status(&[Status::Received, Status::Acknowledged], false);
+        self.change(change).await.map(drop)
+    }
+
+    async fn not_acknowledged(&self, message: &MessageId, error: &Error) -> Result<(), Error> {
+        let change = Change::of(&inbound_row(message))
+            .text("error", error.row_text())
+            .flag("announced")
+            .when_status(&[Status::Received], false);
+        self.change(change).await.map(drop)
+    }
+}
+
+impl ReceivingRows for DynamoRows {
+    async fn begin(
+        &self,
+        mailbox: &MailboxId,
+        message: &MessageId,
+        execution: &str,
+    ) -> Result<Begun, Error> {
+        let id = inbound_row(message);
+        let begin = || {
+            Change::of(&id)
+                .text("direction", "in")
+                .text("mailbox", mailbox.as_ref())
+                .text("message_id", message.as_ref())
+                .text("execution", execution)
+                .text_once("timestamp", clock::iso(clock::now()))
+                .status(Status::Receiving)
+                // An open row must not expire.
+                .remove(&["expires_at"])
+        };
+        let first = begin()
+            .add("attempts", 1)
+            .when_status(&[Status::Receiving, Status::Gone], true)
+            .when_not_execution(execution);
+        let row = match self.change(first).await? {
+            Changed::Done(row) => {
+                // A failure that was not the message's fault has been taken off the count again.
+                let again = row.attempts.unwrap_or(1) > 1 || row.error.is_some();
+                return Ok(Begun::Fetch { row, again });
+            }
+            Changed::Refused(Some(row)) => row,
+            Changed::Refused(None) => return Err(vanished(&id)),
+        };
+        let closed_at = row.updated_at.as_deref().and_then(clock::parse_iso);
+        match row.status {
+            Some(Status::Receiving | Status::Gone) => Ok(Begun::Fetch { row, again: true }),
+            Some(Status::Acknowledged)
+                if closed_at.is_none_or(|at| clock::now() - at >= REDELIVERY_AFTER) =>
+            {
+                let again = begin()
+                    .number("attempts", 1)
+                    .flag("redelivered")
+                    .remove(&["error", "announced"])
+                    .remove(&PROGRESS)
+                    .when_status(&[Status::Acknowledged], false);
+                match self.change(again).await? {
+                    Changed::Done(row) => Ok(Begun::Fetch { row, again: false }),
+                    Changed::Refused(_) => Err(vanished(&id)),
+                }
+            }
+            _ => Ok(Begun::Stored(row)),
+        }
+    }
+
+    async fn checkpoint(&self, message: &MessageId, position: &Position) -> Result<(), Error> {
+        let change = Change::of(&inbound_row(message))
+            .text("upload_id", position.upload_id.as_str())
+            .text("s3_key", position.key.as_str())
+            .number("next_chunk", position.next_chunk)
+            .number("skip", position.skip)
+            .number("next_part", position.next_part)
+            .when_status(&[Status::Receiving], false);
+        self.change(change).await.map(drop)
+    }
+
+    async fn received(&self, message: &MessageId, received: &Received) -> Result<Row, Error> {
+        let id = inbound_row(message);
+        let mut change = Change::of(&id)
+            .status(Status::Received)
+            .text_if("sender", received.sender.as_deref())
+            .text_if("recipient", received.recipient.as_deref())
+            .text_if("workflow_id", received.workflow_id.as_deref())
+            .text_if("local_id", received.local_id.as_deref())
+            .text_if("message_type", received.message_type.as_deref())
+            .text_if("status_code", received.status_code.as_deref())
+            .text_if("linked_message_id", received.linked_message_id.as_deref())
+            .text("s3_bucket", received.bucket.as_str())
+            .text("s3_key", received.key.as_str())
+            .text_if("version_id", received.version_id.as_deref())
+            .remove(&["error", "redelivered"])
+            .remove(&PROGRESS);
+        if let Some(size) = received.size {
+            change = change.number("size", size);
+        }
+        if let Some(chunks) = received.chunks {
+            change = change.number("chunks", chunks);
+        }
+        let change = change.when_status(&[Status::Receiving, Status::Received], false);
+        match self.change(change).await? {
+            Changed::Done(row) | Changed::Refused(Some(row)) => Ok(row),
+            Changed::Refused(None) => Err(vanished(&id)),
+        }
+    }
+
+    async fn attempt_failed(
+        &self,
+        message: &MessageId,
+        error: &Error,
+        next_attempt_at: Option<OffsetDateTime>,
+    ) -> Result<(), Error> {
+        let id = inbound_row(message);
+        let mut change = Change::of(&id)
+            .text("error", error.row_text())
+            .text_if("next_attempt_at", next_attempt_at.map(clock::iso))
+            .when_status(&[Status::Receiving], false);
+        if matches!(error, Error::InvalidMessage(_)) {
+            // What was begun can't be gone on with.
+            change = change.remove(&["upload_id", "next_chunk", "skip", "next_part"]);
+        }
+        self.change(change).await?;
+        if is_counted(error) {
+            return Ok(());
+        }
+        let uncounted = Change::of(&id)
+            .add("attempts", -1)
+            .when_status(&[Status::Receiving], false)
+            .when_at_least("attempts", 1);
+        self.change(uncounted).await.map(drop)
+    }
+
+    async fn gone(&self, message: &MessageId, error: &Error) -> Result<(), Error> {
+        let change = Change::of(&inbound_row(message))
+            .status(Status::Gone)
+            .text("error", error.row_text())
+            .text(
+                "next_attempt_at",
+                clock::iso(clock::now() + REDELIVERY_AFTER),
+            )
+            .number("expires_at", self.expiry())
+            .when_status(&[Status::Receiving], false);
+        self.change(change).await.map(drop)
+    }
+}
+
+// Poll has just spoken to MESH, so what MESH fails at now may well be this message's doing; the rest is not.
+fn is_counted(error: &Error) -> bool {
+    error.is_of_the_message() || matches!(error, Error::MeshUnavailable(_))
+}
+
+fn vanished(id: &str) -> Error {
+    Error::AwsUnavailable(Fault::new(format!(
+        "row {id} was changed by someone else at the same time; it is tried again"
+    )))
+}
+
+impl Row {
+    /// When a listed message may be worked on again; `None`: now.
+    pub fn not_before(&self, max_attempts: u32) -> Option<OffsetDateTime> {
+        let noted = self.next_attempt_at.as_deref().and_then(clock::parse_iso);
+        // A message that killed its worker left no time behind: it follows from its attempts.
+        let over = self.attempts.unwrap_or(0).checked_sub(max_attempts);
+        let counted = match (self.status, over) {
+            (Some(Status::Receiving), Some(over)) => self
+                .updated_at
+                .as_deref()
+                .and_then(clock::parse_iso)
+                .map(|at| at + clock::backoff(over)),
+            _ => None,
+        };
+        match self.status {
+            Some(Status::Receiving | Status::Gone) => noted.max(counted),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(status: Status, attempts: u32) -> Row {
+        Row {
+            status: Some(status),
+            attempts: Some(attempts),
+            updated_at: Some("2026-01-15T12:00:00.000Z".to_owned()),
+            ..Row::default()
+        }
+    }
+
+    #[test]
+    fn a_message_that_killed_its_workers_waits_though_nothing_noted_it() {
+        let waits = row(Status::Receiving, 5).not_before(5).unwrap();
+        assert_eq!(clock::iso(waits), "2026-01-15T12:15:00.000Z");
+        let longer = row(Status::Receiving, 7).not_before(5).unwrap();
+        assert_eq!(clock::iso(longer), "2026-01-15T13:00:00.000Z");
+    }
+
+    #[test]
+    fn a_first_try_and_a_stored_message_wait_for_nothing() {
+        assert_eq!(row(Status::Receiving, 1).not_before(5), None);
+        assert_eq!(row(Status::Received, 9).not_before(5), None);
+    }
+}
