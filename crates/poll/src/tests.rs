@@ -132,6 +132,18 @@ async fn messages_begun_before_go_last_one_by_one_and_poison_waits() {
 }
 
 #[tokio::test]
+async fn a_row_that_can_not_be_read_is_in_the_way_of_no_other() {
+    let poll = poll(&["broken", "good"]);
+    let row = Row {
+        id: "in#broken".to_owned(),
+        ..Row::default()
+    };
+    poll.rows.0.lock().unwrap().insert(row.id.clone(), row);
+    let answer = run(&poll, REQUEST).await.unwrap();
+    assert_eq!(batches(&answer), [["good"]]);
+}
+
+#[tokio::test]
 async fn nothing_waiting_gives_the_lease_back() {
     let poll = poll(&[]);
     let answer = run(&poll, REQUEST).await.unwrap();
