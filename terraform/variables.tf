@@ -129,8 +129,8 @@ variable "get_messages_page_limit" {
   # A message that failed before is a batch of its own, some 20 history events, and Step Functions
   # ends an execution at 25,000.
   validation {
-    condition     = var.get_messages_page_limit >= 1 && var.get_messages_page_limit <= 1000 && floor(var.get_messages_page_limit) == var.get_messages_page_limit
-    error_message = "get_messages_page_limit must be a whole number from 1 to 1000: more would let an execution pass Step Functions' 25,000 history events. Waiting messages beyond it start the next execution."
+    condition     = var.get_messages_page_limit >= 1 && var.get_messages_page_limit <= 500 && floor(var.get_messages_page_limit) == var.get_messages_page_limit
+    error_message = "get_messages_page_limit must be a whole number from 1 to 500: more could let an execution pass Step Functions' 25,000 history events. Waiting messages beyond it start the next execution."
   }
 }
 

@@ -55,7 +55,7 @@ run "the_greatest_allowed_values_plan" {
     chunk_size                    = 99614720
     fetch_batch_size              = 10
     get_message_max_concurrency   = 40
-    get_messages_page_limit       = 1000
+    get_messages_page_limit       = 500
     max_attempts                  = 100
     message_row_retention_in_days = 36500
     name_prefix                   = "abcdefghijklmnopqrstuvwxyz1234"
@@ -121,7 +121,7 @@ run "values_above_are_refused" {
     chunk_size                    = 99614721
     fetch_batch_size              = 11
     get_message_max_concurrency   = 41
-    get_messages_page_limit       = 1001
+    get_messages_page_limit       = 501
     max_attempts                  = 101
     message_row_retention_in_days = 36501
     mesh_env                      = "production"

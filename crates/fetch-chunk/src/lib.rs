@@ -41,6 +41,13 @@ const MARGIN: std::time::Duration = std::time::Duration::from_secs(45);
 // Each message at work may hold two parts in memory.
 const AT_ONCE: usize = 4;
 
+// What is known of an attempt that failed.
+struct Attempt {
+    number: u32,
+    // The one before found that MESH no longer has the message.
+    gone_before: bool,
+}
+
 enum Outcome {
     Stored(Box<Row>),
     Unfinished(Pending),
@@ -146,7 +153,13 @@ where
             let error = failure.name().to_owned();
             Outcome::Failed(Failed { message_id, error }, failure)
         }
-        Err((Some(attempts), failure)) => {
+        Err((
+            Some(Attempt {
+                number: attempts,
+                gone_before,
+            }),
+            failure,
+        )) => {
             error!(
                 logReference = "MESHFETCH0006",
                 %mailbox,
@@ -158,14 +171,18 @@ where
             );
             let noted = match failure {
                 // Listed once more after it was not there: MESH's list is wrong, not late.
-                Error::MessageGone(_) if attempts > 1 => {
+                Error::MessageGone(_) if gone_before => {
                     fetch.rows.gone(&message_id, &failure).await
                 }
                 _ => {
                     let wait = attempts
                         .checked_sub(fetch.settings.max_attempts)
+                        .filter(|_| failure.counts_against_the_message())
                         .map(|over| clock::now() + clock::backoff(over));
-                    fetch.rows.attempt_failed(&message_id, &failure, wait).await
+                    fetch
+                        .rows
+                        .attempt_failed(&message_id, execution, &failure, wait)
+                        .await
                 }
             };
             if let Err(unnoted) = noted {

@@ -96,7 +96,7 @@ where
     }
 
     async fn start(&self, attributes: &Attributes) -> Result<Upload, Error> {
-        let key = if self.again {
+        let key = if self.again || self.overwrite {
             free_key(&self.fetch.bucket, self.mailbox, self.message, Kind::Data).await?
         } else {
             inbound_key(self.mailbox, self.message, Kind::Data)

@@ -12,11 +12,11 @@ use mesh_pipeline::{Error, Fault};
 use tokio::time::{Instant, timeout_at};
 use tracing::info;
 
-use crate::destination::{find_stored, is_message, known};
+use crate::destination::{find_stored, free_key, is_message, known};
 use crate::messages::Messages;
 use crate::multipart::Upload;
 use crate::parts::{End, Source};
-use crate::{Fetch, Outcome};
+use crate::{Attempt, Fetch, Outcome};
 
 /// Fetches and stores one message, or a stretch of it; an error comes with the number of attempts, if one was begun.
 pub(crate) async fn receive<M, L, R, W>(
@@ -25,7 +25,7 @@ pub(crate) async fn receive<M, L, R, W>(
     pending: Pending,
     execution: &str,
     until: Instant,
-) -> Result<Outcome, (Option<u32>, Error)>
+) -> Result<Outcome, (Option<Attempt>, Error)>
 where
     M: Messages,
     L: Leases,
@@ -42,10 +42,14 @@ where
         started: Instant::now(),
         until,
     };
-    let (attempts, position) = match pending.position {
+    let (attempt, position) = match pending.position {
         Some(position) => {
             work.overwrite = position.overwrite;
-            (1, Some(position))
+            let attempt = Attempt {
+                number: 1,
+                gone_before: false,
+            };
+            (attempt, Some(position))
         }
         None => match fetch
             .rows
@@ -57,13 +61,20 @@ where
             Begun::Fetch { row, again } => {
                 work.overwrite = row.redelivered == Some(true);
                 work.again = again && !work.overwrite;
-                (row.attempts.unwrap_or(1), noted_position(&row))
+                let attempt = Attempt {
+                    number: row.attempts.unwrap_or(1),
+                    gone_before: row
+                        .error
+                        .as_deref()
+                        .is_some_and(|error| error.starts_with("MessageGone")),
+                };
+                (attempt, noted_position(&row))
             }
         },
     };
     work.run(position)
         .await
-        .map_err(|error| (Some(attempts), error))
+        .map_err(|error| (Some(attempt), error))
 }
 
 fn noted_position(row: &Row) -> Option<Position> {
@@ -179,8 +190,14 @@ where
         chunks: u32,
     ) -> Result<Outcome, Error> {
         let bucket = &self.fetch.bucket;
-        for key_of in [inbound_key, alternative_key] {
-            let key = key_of(self.mailbox, self.message, kind);
+        let mut keys = vec![
+            inbound_key(self.mailbox, self.message, kind),
+            alternative_key(self.mailbox, self.message, kind),
+        ];
+        if self.overwrite {
+            keys = vec![free_key(bucket, self.mailbox, self.message, kind).await?];
+        }
+        for key in keys {
             let size = body.len() as u64;
             let received = match bucket
                 .put(&key, body.clone(), &attributes, self.overwrite)

@@ -117,6 +117,7 @@ impl ReceivingRows for Rows {
     async fn attempt_failed(
         &self,
         message: &MessageId,
+        _: &str,
         error: &Error,
         _: Option<OffsetDateTime>,
     ) -> Result<(), Error> {

@@ -127,6 +127,12 @@ impl Error {
         )
     }
 
+    /// Whether a failed attempt may be the message's doing. Poll has just spoken to MESH, so what MESH fails at now may
+    /// well be; what AWS or a secret fails at is not.
+    pub fn counts_against_the_message(&self) -> bool {
+        self.is_of_the_message() || matches!(self, Self::MeshUnavailable(_))
+    }
+
     /// The pause that the server asked for, if it did.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

@@ -63,6 +63,8 @@ pub struct Row {
     pub linked_message_id: Option<String>,
     /// MESH's status code.
     pub status_code: Option<String>,
+    /// ARN of the execution whose attempt is in `attempts`.
+    pub counted_by: Option<String>,
     /// ARN of the execution that worked on it last.
     pub execution: Option<String>,
     /// ISO 8601: when the row was made.

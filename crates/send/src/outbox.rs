@@ -59,12 +59,12 @@ pub trait Outbox: Send + Sync {
         message: &MessageId,
     ) -> impl Future<Output = Result<Tracking, Error>> + Send;
 
-    /// What MESH says of a local id.
+    /// What MESH says of a local id, or why it does not answer that for good.
     fn look_up(
         &self,
         mailbox: &MailboxId,
         local_id: &str,
-    ) -> impl Future<Output = Result<LocalIdLookup, Error>> + Send;
+    ) -> impl Future<Output = Result<Result<LocalIdLookup, String>, Error>> + Send;
 }
 
 impl<S: SecretSource> Outbox for Mesh<S> {
@@ -129,10 +129,23 @@ impl<S: SecretSource> Outbox for Mesh<S> {
             .await
     }
 
-    async fn look_up(&self, id: &MailboxId, local_id: &str) -> Result<LocalIdLookup, Error> {
-        self.call(id, |mailbox| async move {
-            mailbox.track_by_local_id(local_id).await
-        })
-        .await
+    async fn look_up(
+        &self,
+        id: &MailboxId,
+        local_id: &str,
+    ) -> Result<Result<LocalIdLookup, String>, Error> {
+        use mesh_client::Error as Mesh;
+        let result = self
+            .try_call(id, |mailbox| async move {
+                mailbox.track_by_local_id(local_id).await
+            })
+            .await?;
+        match result {
+            Ok(found) => Ok(Ok(found)),
+            Err(
+                error @ (Mesh::NotFound(_) | Mesh::Gone(_) | Mesh::Rejected(_) | Mesh::Several(_)),
+            ) => Ok(Err(error.to_string())),
+            Err(error) => Err(self.error(id, error)),
+        }
     }
 }

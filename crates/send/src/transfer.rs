@@ -178,6 +178,11 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
                     "MESH says both that message {message} is complete and that it is still uploading"
                 ))))
             }
+            Err(Error::MessageGone(_)) if posted == ChunkPosted::Complete => {
+                Err(Error::UncertainSend(Fault::new(format!(
+                    "MESH says that message {message} is complete, and then that it has none such; ask the recipient, then put the object again if the message is missing"
+                ))))
+            }
             // MESH has dropped it half-way, and delivers only complete messages: the next try begins a new one.
             Ok(_) | Err(Error::MessageGone(_)) => {
                 self.rows.posted(&work.hold, &Posting::NotSent).await?;

@@ -68,21 +68,18 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
             return Ok(Err("it has no local id to ask MESH by".to_owned()));
         };
         let tracking = match self.outbox.look_up(&work.mailbox, local_id).await {
-            Ok(LocalIdLookup::One(tracking)) => tracking,
-            Ok(LocalIdLookup::NotFound) => return Ok(Ok(Next::First)),
-            Ok(LocalIdLookup::Several) => {
+            Ok(Ok(LocalIdLookup::One(tracking))) => tracking,
+            Ok(Ok(LocalIdLookup::NotFound)) => return Ok(Ok(Next::First)),
+            Ok(Ok(LocalIdLookup::Several)) => {
                 return Ok(Err("MESH has several messages with its local id".to_owned()));
             }
-            Err(error) if error.is_of_the_message() => {
-                return Ok(Err(format!(
-                    "MESH does not answer by local id ({})",
-                    error.chain()
-                )));
+            Ok(Err(why)) => {
+                return Ok(Err(format!("MESH can't be asked by its local id ({why})")));
             }
             Err(error) => return Err(error),
         };
         let message = &tracking.message_id;
-        let is_our_own_id = work.hold.row.ends_with(local_id);
+        let is_our_own_id = work.hold.row.strip_prefix("out#") == Some(local_id);
         if !is_our_own_id && self.rows.has_rival(&work.hold.row, local_id).await? {
             return Ok(Err(
                 "another send with its local id waits for an answer too".to_owned(),

@@ -126,14 +126,26 @@ impl Change {
         self.and(&format!("{owner} = :me AND {attempts} = :fence"))
     }
 
-    /// The row must not be this execution's.
-    pub(super) fn when_not_execution(mut self, execution: &str) -> Self {
-        let placeholder = self.name("execution");
-        self.values
-            .insert(":me".to_owned(), AttributeValue::S(execution.to_owned()));
+    /// The row's text must be this.
+    pub(super) fn when(mut self, name: &str, value: &str) -> Self {
+        let condition = self.compared(name, "=", value);
+        self.and(&condition)
+    }
+
+    /// The row's text must be another or missing.
+    pub(super) fn when_not(mut self, name: &str, value: &str) -> Self {
+        let placeholder = self.name(name);
+        let condition = self.compared(name, "<>", value);
         self.and(&format!(
-            "(attribute_not_exists({placeholder}) OR {placeholder} <> :me)"
+            "(attribute_not_exists({placeholder}) OR {condition})"
         ))
+    }
+
+    fn compared(&mut self, name: &str, operator: &str, value: &str) -> String {
+        let placeholder = self.name(name);
+        self.values
+            .insert(format!(":was_{name}"), AttributeValue::S(value.to_owned()));
+        format!("{placeholder} {operator} :was_{name}")
     }
 
     /// The row's number must be at least this.

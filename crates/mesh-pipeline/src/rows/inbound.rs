@@ -123,6 +123,7 @@ pub trait ReceivingRows: Send + Sync {
     fn attempt_failed(
         &self,
         message: &MessageId,
+        execution: &str,
         error: &Error,
         next_attempt_at: Option<OffsetDateTime>,
     ) -> impl Future<Output = Result<(), Error>> + Send;

@@ -72,8 +72,9 @@ impl ReceivingRows for DynamoRows {
         };
         let first = begin()
             .add("attempts", 1)
+            .text("counted_by", execution)
             .when_status(&[Status::Receiving, Status::Gone], true)
-            .when_not_execution(execution);
+            .when_not("counted_by", execution);
         let row = match self.change(first).await? {
             Changed::Done(row) => {
                 // A failure that was not the message's fault has been taken off the count again.
@@ -91,12 +92,17 @@ impl ReceivingRows for DynamoRows {
             {
                 let again = begin()
                     .number("attempts", 1)
+                    .text("counted_by", execution)
                     .flag("redelivered")
                     .remove(&["error", "announced"])
                     .remove(&PROGRESS)
                     .when_status(&[Status::Acknowledged], false);
                 match self.change(again).await? {
                     Changed::Done(row) => Ok(Begun::Fetch { row, again: false }),
+                    // The same change, repeated because its answer was lost.
+                    Changed::Refused(Some(row)) if row.counted_by.as_deref() == Some(execution) => {
+                        Ok(Begun::Fetch { row, again: false })
+                    }
                     Changed::Refused(_) => Err(vanished(&id)),
                 }
             }
@@ -147,6 +153,7 @@ impl ReceivingRows for DynamoRows {
     async fn attempt_failed(
         &self,
         message: &MessageId,
+        execution: &str,
         error: &Error,
         next_attempt_at: Option<OffsetDateTime>,
     ) -> Result<(), Error> {
@@ -160,12 +167,15 @@ impl ReceivingRows for DynamoRows {
             change = change.remove(&["upload_id", "next_chunk", "skip", "next_part"]);
         }
         self.change(change).await?;
-        if is_counted(error) {
+        if error.counts_against_the_message() {
             return Ok(());
         }
+        // Taken off once: what this execution begins next is counted again.
         let uncounted = Change::of(&id)
             .add("attempts", -1)
+            .remove(&["counted_by"])
             .when_status(&[Status::Receiving], false)
+            .when("counted_by", execution)
             .when_at_least("attempts", 1);
         self.change(uncounted).await.map(drop)
     }
@@ -182,11 +192,6 @@ impl ReceivingRows for DynamoRows {
             .when_status(&[Status::Receiving], false);
         self.change(change).await.map(drop)
     }
-}
-
-// Poll has just spoken to MESH, so what MESH fails at now may well be this message's doing; the rest is not.
-fn is_counted(error: &Error) -> bool {
-    error.is_of_the_message() || matches!(error, Error::MeshUnavailable(_))
 }
 
 fn vanished(id: &str) -> Error {

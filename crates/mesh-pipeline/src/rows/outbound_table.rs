@@ -14,8 +14,9 @@ use crate::aws::aws_error;
 use crate::clock;
 use crate::error::{Error, Fault};
 
-/// The key of the sparse index under which open sends are found.
-pub(super) const DUE_SEND: &str = "send";
+// Keys of the sparse index: what the sweep takes up, and what waits for an operator.
+const DUE_SEND: &str = "send";
+const DUE_HELD: &str = "held";
 
 const OPEN: [Status; 3] = [Status::Claimed, Status::Posting, Status::Sending];
 
@@ -130,21 +131,24 @@ impl OutboundRows for DynamoRows {
     }
 
     async fn posted(&self, hold: &Hold, outcome: &Posting) -> Result<(), Error> {
-        let change = Change::of(&hold.row)
-            .when_held(hold)
-            // A message that MESH has dropped half-way is begun anew as well.
-            .when_status(&[Status::Posting, Status::Sending], false);
+        // A message that MESH has dropped half-way is begun anew as well.
+        let mut from = vec![Status::Posting, Status::Sending];
+        let change = Change::of(&hold.row).when_held(hold);
         let change = match outcome {
             Posting::Accepted(message) => change
                 .status(Status::Sending)
                 .text("message_id", message.as_ref())
                 .number("next_chunk", 2)
                 .remove(&["error"]),
-            Posting::NotSent => change
-                .status(Status::Claimed)
-                .number("next_chunk", 1)
-                .remove(&["message_id"]),
+            Posting::NotSent => {
+                from.push(Status::Claimed);
+                change
+                    .status(Status::Claimed)
+                    .number("next_chunk", 1)
+                    .remove(&["message_id"])
+            }
         };
+        let change = change.when_status(&from, false);
         self.mine(&hold.row, change).await.map(drop)
     }
 
@@ -181,46 +185,55 @@ impl OutboundRows for DynamoRows {
     }
 
     async fn close(&self, hold: &Hold, status: Status, error: &Error) -> Result<(), Error> {
-        let mut change = Change::of(&hold.row)
+        let change = Change::of(&hold.row)
             .status(status)
             .text("error", error.row_text())
-            .remove(&["due", "next_attempt_at"])
             .when_held(hold)
-            .when_status(&OPEN, false);
+            .when_status(
+                &[Status::Claimed, Status::Posting, Status::Sending, status],
+                false,
+            );
         // A held row waits for an operator: it is open, and an open row must not expire.
-        if status == Status::Failed {
-            change = change.number("expires_at", self.expiry());
-        }
+        let change = if status == Status::Held {
+            change.text("due", DUE_HELD)
+        } else {
+            change
+                .number("expires_at", self.expiry())
+                .remove(&["due", "next_attempt_at"])
+        };
         self.mine(&hold.row, change).await.map(drop)
     }
 
     async fn has_rival(&self, row: &str, local_id: &str) -> Result<bool, Error> {
-        let mut pages = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .index_name("due")
-            .key_condition_expression("due = :send")
-            .expression_attribute_values(":send", AttributeValue::S(DUE_SEND.to_owned()))
-            .into_paginator()
-            .send();
-        while let Some(page) = pages.next().await {
-            let page =
-                page.map_err(|error| aws_error("looking for open sends among the rows", error))?;
-            let open: Vec<_> = page
-                .items
-                .unwrap_or_default()
-                .into_iter()
-                .filter_map(|mut item| match item.remove("id") {
-                    Some(AttributeValue::S(id)) if id != row => Some(id),
-                    _ => None,
-                })
-                .collect();
-            let rivals = self.load_many(&open).await?;
-            if rivals.values().any(|rival| {
-                rival.status == Some(Status::Posting) && rival.local_id.as_deref() == Some(local_id)
-            }) {
-                return Ok(true);
+        for due in [DUE_SEND, DUE_HELD] {
+            let mut pages = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .index_name("due")
+                .key_condition_expression("due = :due")
+                .expression_attribute_values(":due", AttributeValue::S(due.to_owned()))
+                .into_paginator()
+                .send();
+            while let Some(page) = pages.next().await {
+                let page = page
+                    .map_err(|error| aws_error("looking for open sends among the rows", error))?;
+                let open: Vec<_> = page
+                    .items
+                    .unwrap_or_default()
+                    .into_iter()
+                    .filter_map(|mut item| match item.remove("id") {
+                        Some(AttributeValue::S(id)) if id != row => Some(id),
+                        _ => None,
+                    })
+                    .collect();
+                let rivals = self.load_many(&open).await?;
+                if rivals.values().any(|rival| {
+                    matches!(rival.status, Some(Status::Posting | Status::Held))
+                        && rival.local_id.as_deref() == Some(local_id)
+                }) {
+                    return Ok(true);
+                }
             }
         }
         Ok(false)
