@@ -88,8 +88,8 @@ class Pipeline:
         """The row of an object that is sent, or None."""
         return self.row(outbound_row(self.bucket, key, version))
 
-    def wait_sent(self, key, version, *statuses, seconds=SECONDS):
-        """The row of an object that is sent, once it has one of the statuses (default sent) and its execution ended."""
+    def wait_sent(self, key, version, *statuses, seconds=SECONDS, wait=True):
+        """The row of an object that is sent, once it has one of the statuses (default sent) and (with `wait`) its execution ended."""
         statuses = statuses or ("sent",)
 
         def ready():
@@ -97,7 +97,8 @@ class Pipeline:
             return row if row and row["status"] in statuses else None
 
         row = until(ready, f"row of {key} with status {' or '.join(statuses)}", lambda: self.row_of(key, version), seconds)
-        self.wait(row["execution"])
+        if wait:
+            self.wait(row["execution"])
         return row
 
     def wait_error(self, key, version, seconds=SECONDS):
