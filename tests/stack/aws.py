@@ -126,7 +126,7 @@ def serve(directory, port):
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
     from werkzeug.serving import make_server
 
-    from . import patch_events, patch_lambda, patch_s3, patch_states, patches
+    from . import patch_events, patch_lambda, patch_s3, patch_states, patches, way
 
     default_user_config["stepfunctions"] = {"execute_state_machine": True}
     patches.refuse_unknown_actions()
@@ -135,7 +135,7 @@ def serve(directory, port):
     patch_states.apply(url, float(os.environ.get("STACK_TIME_SCALE", "1")))
     patch_events.apply(url)
     pool = patch_lambda.apply(
-        directory / "lambda", url, int(os.environ.get("STACK_LAMBDA_WORKERS", "8")), ACCOUNT, REGION
+        directory / "lambda", way.Way(url, directory), int(os.environ.get("STACK_LAMBDA_WORKERS", "8")), ACCOUNT, REGION
     )
 
     class Handler(MotoRequestHandler):

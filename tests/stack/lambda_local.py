@@ -136,10 +136,29 @@ class Output:
                 self.write_lines([line.decode(errors="replace") for line in lines])
 
 
+class DirectWay:
+    """How workers reach AWS and MESH: at the addresses that they are given."""
+
+    def __init__(self, url):
+        self.url = url
+
+    def open(self, name, environment):
+        """A worker's environment, with the variables that say where AWS and MESH are."""
+        return environment | {"AWS_ENDPOINT_URL": self.url}
+
+    def begin(self, worker, payload):
+        """The worker takes on an invocation."""
+
+    def close(self, name):
+        """The worker has ended."""
+
+
 class Worker:
-    def __init__(self, function, root, url, logs):
+    def __init__(self, function, root, way, logs):
         self.function = function
+        self.way = way
         self.logs = logs
+        self.name = uuid.uuid4().hex
         self.stream = f"{datetime.datetime.now(datetime.UTC):%Y/%m/%d}/[{function.version}]{uuid.uuid4().hex}"
         self.invocations, self.answers = queue.Queue(), queue.Queue()
         self.ready = threading.Event()
@@ -153,7 +172,7 @@ class Worker:
             self.process = subprocess.Popen(
                 [root / "bootstrap"],
                 cwd=root,
-                env=self.environment(root, url),
+                env=self.environment(root),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -171,15 +190,14 @@ class Worker:
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
         threading.Thread(target=self.wait_for_exit, daemon=True).start()
 
-    def environment(self, root, url):
+    def environment(self, root):
         function = self.function
-        return dict(function.environment) | {
+        return self.way.open(self.name, dict(function.environment)) | {
             "AWS_ACCESS_KEY_ID": f"LAMBDA-{function.name}",
             "AWS_SECRET_ACCESS_KEY": "local",
             "AWS_SESSION_TOKEN": "local",
             "AWS_REGION": function.region,
             "AWS_DEFAULT_REGION": function.region,
-            "AWS_ENDPOINT_URL": url,
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_LAMBDA_FUNCTION_NAME": function.name,
             "AWS_LAMBDA_FUNCTION_VERSION": function.version,
@@ -213,6 +231,7 @@ class Worker:
 
     def invoke(self, payload, request_id):
         self.write_lines([f"START RequestId: {request_id} Version: {self.function.version}"])
+        self.way.begin(self, payload)
         start = time.monotonic()
         deadline = int((time.time() + self.function.timeout) * 1000)
         self.invocations.put((request_id, deadline, payload))
@@ -271,14 +290,15 @@ class Worker:
     def close(self):
         self.server.shutdown()
         self.server.server_close()
+        self.way.close(self.name)
 
 
 class Pool:
     """Warm workers. With `size` of them at work, an invocation waits; AWS would start another."""
 
-    def __init__(self, directory, url, size, logs):
+    def __init__(self, directory, way, size, logs):
         self.directory = Path(directory)
-        self.url, self.size, self.logs = url, size, logs
+        self.way, self.size, self.logs = way, size, logs
         self.condition = threading.Condition()
         self.idle = []  # the worker that has been idle longest comes first
         self.busy = []
@@ -317,7 +337,7 @@ class Pool:
                     self.idle.pop(0).kill()
                     break
                 self.condition.wait()
-            worker = Worker(function, self.extract(function.code_sha256, code), self.url, self.logs)
+            worker = Worker(function, self.extract(function.code_sha256, code), self.way, self.logs)
             self.busy.append(worker)
             return worker
 

@@ -2,8 +2,8 @@
 
 Client certificates are required, a token is good for one request, its time must be within two hours of the clock
 (as on the live service), and answers can be scripted. DIR gets certs/, shared-key and, once it is ready, mesh.json
-{"url", "admin_url", "pid"}. The admin listener is plain HTTP for tests only: the sandbox itself, without TLS,
-and `/_requests`, `/_answers`.
+{"url", "plain_url", "admin_url", "pid"}. plain_url is the same without TLS, for a proxy that ends TLS itself. The admin
+listener is plain HTTP for tests only: the sandbox itself, and `/_requests`, `/_answers`.
 """
 
 import argparse
@@ -193,7 +193,7 @@ def admin(strict, sandbox):
 
 
 class Server(uvicorn.Server):
-    # Two servers share the process, and each would take the signals for itself.
+    # The servers share the process, and each would take the signals for itself.
     def capture_signals(self):
         return contextlib.nullcontext()
 
@@ -214,6 +214,7 @@ async def serve(folder, port):
     strict = Strict(sandbox)
     secure, secure_port = listen(port)
     plain, plain_port = listen(0)
+    admin_only, admin_port = listen(0)
     common = {"log_level": "warning", "access_log": False}
     tls = {
         "ssl_certfile": certs / "server.pem",
@@ -223,6 +224,7 @@ async def serve(folder, port):
     }
     servers = [
         Server(uvicorn.Config(strict, **common, **tls)),
+        Server(uvicorn.Config(strict, **common)),
         Server(uvicorn.Config(admin(strict, sandbox), **common)),
     ]
 
@@ -234,13 +236,14 @@ async def serve(folder, port):
         asyncio.get_running_loop().add_signal_handler(number, stop)
     running = [
         asyncio.create_task(server.serve(sockets=[listener]))
-        for server, listener in zip(servers, (secure, plain), strict=True)
+        for server, listener in zip(servers, (secure, plain, admin_only), strict=True)
     ]
     while not all(server.started for server in servers):
         await asyncio.sleep(0.01)
     ready = {
         "url": f"https://localhost:{secure_port}",
-        "admin_url": f"http://127.0.0.1:{plain_port}",
+        "plain_url": f"http://127.0.0.1:{plain_port}",
+        "admin_url": f"http://127.0.0.1:{admin_port}",
         "pid": os.getpid(),
     }
     unfinished = folder / "mesh.json.new"

@@ -92,8 +92,8 @@ def echo_settings():
     models.LambdaFunction.update_configuration = update_configuration
 
 
-def apply(directory, url, workers, account_id, region):
-    pool = lambda_local.Pool(directory, url, workers, Logs(account_id, region))
+def apply(directory, way, workers, account_id, region):
+    pool = lambda_local.Pool(directory, way, workers, Logs(account_id, region))
     asynchronous = ThreadPoolExecutor(8, "lambda")
     echo_settings()
 

@@ -1,4 +1,4 @@
-"""Starts and stops the two servers of a stack: AWS (stack.aws) and MESH (stack.mesh)."""
+"""Starts and stops the servers of a stack: AWS (stack.aws), MESH (stack.mesh) and the proxy between them (stack.faults)."""
 
 import contextlib
 import json
@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent.parent
-SERVERS = ("aws", "mesh")
+# In this order: the proxy reads where the others are.
+SERVERS = ("aws", "mesh", "faults")
 
 
 class StackError(Exception):
@@ -22,8 +23,10 @@ def start(folder, time_scale=1, names=SERVERS):
     stop(folder)
     folder.mkdir(parents=True, exist_ok=True)
     processes = {}
-    for name in names:
+    for name in SERVERS:
         (folder / f"{name}.json").unlink(missing_ok=True)
+
+    def launch(name):
         with (folder / f"{name}.out").open("ab") as output:
             processes[name] = subprocess.Popen(
                 [sys.executable, "-m", f"stack.{name}", "--dir", str(folder)],
@@ -34,9 +37,13 @@ def start(folder, time_scale=1, names=SERVERS):
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
     try:
-        for name, process in processes.items():
-            _wait_ready(folder, name, process)
+        for together in ([name for name in names if name != "faults"], [name for name in names if name == "faults"]):
+            for name in together:
+                launch(name)
+            for name in together:
+                _wait_ready(folder, name, processes[name])
     except BaseException:
         for process in processes.values():
             process.terminate()
