@@ -16,14 +16,22 @@ export no_proxy := $(NO_PROXY)
 unexport AWS_PROFILE AWS_DEFAULT_PROFILE
 PYTHON_OF_TESTS = $$($(ROOT)scripts/venv)
 
-.PHONY: help build demo up down test lint unit e2e nightly clean
+.PHONY: help build package release demo up down test lint unit e2e nightly clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9]+:.*##' $(realpath $(lastword $(MAKEFILE_LIST))) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
-build: ## The Lambdas' zips in dist/
-	@$(ROOT)scripts/need cargo python3
+build: ## The Lambdas' zips in dist/, the same bytes from the same sources and toolchain; ARCH=arm64 for arm64
+	@$(ROOT)scripts/need cargo python3 cc
 	@python3 $(ROOT)scripts/build.py
+
+package: build ## The zips, checked as a release needs them
+	@$(ROOT)scripts/need objdump
+	@cd $(ROOT)tests && "$(PYTHON_OF_TESTS)" -m pytest -q test_package.py
+
+release: ## One archive of module, zips and bill of materials in dist/release/; checks advisories first
+	@$(ROOT)scripts/need cargo git python3 cc
+	@python3 $(ROOT)scripts/release.py
 
 demo: build ## The main job on real input, from servers to a checked table; stops everything at the end
 	@$(ROOT)scripts/need terraform
@@ -38,10 +46,11 @@ down: ## Stops what `make up` started
 
 test: lint unit e2e ## Everything that CI runs
 
-lint: ## Formatting, clippy, Terraform and state machine definitions
+lint: ## Formatting, clippy, dependencies, Terraform and state machine definitions
 	@$(ROOT)scripts/need cargo terraform node npm
 	cd $(ROOT) && cargo fmt --all --check
 	cd $(ROOT) && cargo clippy --workspace --all-targets --locked -- -D warnings
+	cd $(ROOT) && "$$(scripts/cargo-tool cargo-deny)" --locked check --deny warnings licenses bans sources
 	cd $(ROOT) && terraform fmt -check -recursive -diff terraform
 	$(ROOT)tests/terraform-validate.sh
 	$(ROOT)tests/asl/lint.sh
@@ -51,10 +60,11 @@ unit: ## Rust's unit and documentation tests
 	cd $(ROOT) && cargo test --workspace --locked
 
 e2e: build ## The pytest suite: the local stack's own tests and the pipeline end to end
-	@$(ROOT)scripts/need terraform
+	@$(ROOT)scripts/need objdump terraform
 	cd $(ROOT)tests && "$(PYTHON_OF_TESTS)" -m pytest -q -n 4 --dist loadfile --durations 10 .
 
 nightly: test ## What takes longer than CI may
+	cd $(ROOT)tests && "$(PYTHON_OF_TESTS)" -m pytest -q -m nightly --durations 0 .
 
 clean: down ## Removes dist/ and the caches of this project
 	rm -rf $(ROOT)dist $(CACHE)
