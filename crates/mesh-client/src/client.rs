@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use crate::error::Error;
 use crate::id::MailboxId;
 use crate::retry::RetryPolicy;
-use crate::tls::{self, Identity};
+use crate::tls::{self, Identity, Trust};
 
 /// MESH closes idle connections after 5 s; a request on a connection that is just being closed
 /// has an uncertain outcome.
@@ -44,6 +44,7 @@ pub struct MeshClientBuilder {
     ca: Option<String>,
     identity: Option<Identity>,
     verify_server: bool,
+    verify_checks_common_name: bool,
     accept_gzip: bool,
     request_timeout: Duration,
     retry: RetryPolicy,
@@ -59,6 +60,7 @@ impl MeshClient {
             ca: None,
             identity: None,
             verify_server: true,
+            verify_checks_common_name: true,
             accept_gzip: true,
             request_timeout: REQUEST_TIMEOUT,
             retry: RetryPolicy::default(),
@@ -116,6 +118,13 @@ impl MeshClientBuilder {
         self
     }
 
+    /// Whether a server's certificate may name its host in the subject's common name, where it holds
+    /// no DNS name in a subjectAltName. Default `true`.
+    pub fn verify_checks_common_name(mut self, check: bool) -> Self {
+        self.verify_checks_common_name = check;
+        self
+    }
+
     /// Whether downloads may travel compressed. Default `true`.
     pub fn accept_gzip(mut self, accept: bool) -> Self {
         self.accept_gzip = accept;
@@ -163,7 +172,11 @@ impl MeshClientBuilder {
                 ));
             }
         };
-        let tls = tls::configuration(ca, self.identity.as_ref(), (self.clock)())?;
+        let trust = ca.map(|ca| Trust {
+            ca,
+            common_name: self.verify_checks_common_name,
+        });
+        let tls = tls::configuration(trust.as_ref(), self.identity.as_ref(), (self.clock)())?;
         let http = |idle: usize| {
             reqwest::Client::builder()
                 .tls_backend_preconfigured(tls.clone())

@@ -16,6 +16,7 @@ mod outgoing;
 mod request;
 mod retry;
 mod send;
+mod server_verifier;
 mod tls;
 mod track;
 mod transport;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
@@ -14,6 +13,7 @@ use time::macros::format_description;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::error::Error;
+use crate::server_verifier::ServerVerifier;
 
 /// A client certificate with its chain, and its key.
 pub(crate) struct Identity {
@@ -21,9 +21,15 @@ pub(crate) struct Identity {
     pub(crate) key: SecretString,
 }
 
-/// `ca` is the only trust; without it no server is verified.
+/// What a server is verified with.
+pub(crate) struct Trust<'a> {
+    pub(crate) ca: &'a str,
+    pub(crate) common_name: bool,
+}
+
+/// Without `trust` no server is verified.
 pub(crate) fn configuration(
-    ca: Option<&str>,
+    trust: Option<&Trust<'_>>,
     identity: Option<&Identity>,
     now: OffsetDateTime,
 ) -> Result<ClientConfig, Error> {
@@ -32,14 +38,12 @@ pub(crate) fn configuration(
         .with_safe_default_protocol_versions()
         .map_err(|source| Error::configuration_with("TLS could not be set up", source))?
         .dangerous();
-    let builder = match ca {
-        Some(pem) => builder.with_custom_certificate_verifier(
-            WebPkiServerVerifier::builder_with_provider(anchors(pem, now)?.into(), provider)
-                .build()
-                .map_err(|source| {
-                    Error::configuration_with("the CA certificates can't be used", source)
-                })?,
-        ),
+    let builder = match trust {
+        Some(trust) => {
+            let anchors = anchors(trust.ca, now)?;
+            let verifier = ServerVerifier::new(anchors, provider, trust.common_name)?;
+            builder.with_custom_certificate_verifier(Arc::new(verifier))
+        }
         None => builder.with_custom_certificate_verifier(Arc::new(AnyServer(provider))),
     };
     let Some(identity) = identity else {

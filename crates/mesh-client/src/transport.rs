@@ -7,6 +7,7 @@ use rustls::{AlertDescription, CertificateError};
 
 use crate::body::BoxError;
 use crate::error::Error;
+use crate::server_verifier::OnlyCommonName;
 
 /// One side of the TLS handshake refused the other.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +74,14 @@ fn explain(tls: &rustls::Error, error: &reqwest::Error) -> Option<(&'static str,
             "the MESH server's certificate is for another host name",
             "check the URL",
         ),
+        Tls::InvalidCertificate(CertificateError::Other(other))
+            if other.0.is::<OnlyCommonName>() =>
+        {
+            (
+                "the MESH server's certificate names its host in the common name only",
+                "set verify_checks_common_name to true to accept it",
+            )
+        }
         Tls::InvalidCertificate(_) => (
             "the MESH server's certificate was not accepted",
             "check that URL and CA certificates belong to the same MESH environment",

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use mesh_client::SecretString;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
+    GeneralSubtree, IsCa, KeyPair, NameConstraints,
+};
 use rustls::crypto::ring;
 use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
 use rustls::server::WebPkiClientVerifier;
@@ -26,10 +29,29 @@ impl Ca {
     }
 
     pub(crate) fn until(name: &str, end: OffsetDateTime) -> Self {
+        let mut params = Self::params(name);
+        params.not_after = end;
+        Self::of(params)
+    }
+
+    /// May certify names below this domain only.
+    pub(crate) fn constrained(name: &str, domain: &str) -> Self {
+        let mut params = Self::params(name);
+        params.name_constraints = Some(NameConstraints {
+            permitted_subtrees: vec![GeneralSubtree::DnsName(domain.to_owned())],
+            excluded_subtrees: Vec::new(),
+        });
+        Self::of(params)
+    }
+
+    fn params(name: &str) -> CertificateParams {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, name);
-        params.not_after = end;
+        params
+    }
+
+    fn of(params: CertificateParams) -> Self {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
@@ -55,6 +77,27 @@ impl Ca {
         let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
         params.not_before = start;
         params.not_after = end;
+        self.sign(&params)
+    }
+
+    /// With this common name and these subjectAltNames, if any.
+    pub(crate) fn leaf_named(
+        &self,
+        common_name: &str,
+        others: &[&str],
+        end: OffsetDateTime,
+    ) -> Leaf {
+        let others: Vec<_> = others.iter().map(|&name| name.to_owned()).collect();
+        let mut params = CertificateParams::new(others).unwrap();
+        params.distinguished_name = DistinguishedName::new();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, common_name);
+        params.not_after = end;
+        self.sign(&params)
+    }
+
+    fn sign(&self, params: &CertificateParams) -> Leaf {
         let key = KeyPair::generate().unwrap();
         Leaf {
             certificate: params.signed_by(&key, &self.0).unwrap().pem(),

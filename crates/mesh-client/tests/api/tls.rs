@@ -148,6 +148,77 @@ async fn a_server_with_another_name_or_an_old_certificate_is_refused() {
     }
 }
 
+const LATER: OffsetDateTime = datetime!(2100-01-01 0:00 UTC);
+
+/// A handshake with a server of this certificate, where only `trusted` is trusted.
+async fn meet(leaf: &Leaf, trusted: &Ca, checks_common_name: bool) -> Result<(), Error> {
+    let client = trusted.leaf("client");
+    let acceptor = pki::server(leaf, trusted);
+    let server = Server::start_with([answer(200).into()], Some(acceptor)).await;
+    let client = server
+        .client()
+        .ca_certificates(&trusted.pem())
+        .client_identity(&client.certificate, &client.key)
+        .verify_checks_common_name(checks_common_name);
+    handshake(client).await
+}
+
+#[tokio::test]
+async fn a_common_name_counts_where_there_is_no_dns_name() {
+    let ca = Ca::new("Test CA");
+    for (name, others) in [
+        ("localhost", &[] as &[&str]),
+        ("LOCALHOST", &[]),
+        ("localhost", &["192.0.2.1"]),
+    ] {
+        let leaf = ca.leaf_named(name, others, LATER);
+        meet(&leaf, &ca, true).await.unwrap();
+        refused(
+            meet(&leaf, &ca, false).await,
+            "set verify_checks_common_name to true",
+        );
+    }
+    let leaf = ca.leaf_named("elsewhere.example", &["localhost"], LATER);
+    meet(&leaf, &ca, false).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_common_name_is_no_way_around_the_other_checks() {
+    let ca = Ca::new("Test CA");
+    let constrained = Ca::constrained("Narrow CA", "example.org");
+    for (leaf, trusted, text) in [
+        (
+            ca.leaf_named("elsewhere.example", &[], LATER),
+            &ca,
+            "for another host name",
+        ),
+        (
+            ca.leaf_named("localhost", &["elsewhere.example"], LATER),
+            &ca,
+            "for another host name",
+        ),
+        (
+            Ca::new("Other CA").leaf_named("localhost", &[], LATER),
+            &ca,
+            "CA certificates belong to the same MESH environment",
+        ),
+        (
+            ca.leaf_named("localhost", &[], datetime!(2021-01-01 0:00 UTC)),
+            &ca,
+            "server's certificate has expired",
+        ),
+        (
+            constrained.leaf_named("localhost", &[], LATER),
+            &constrained,
+            "for another host name",
+        ),
+    ] {
+        for checks_common_name in [true, false] {
+            refused(meet(&leaf, trusted, checks_common_name).await, text);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_server_without_tls_is_refused() {
     let server = Server::start([answer(200).into()]).await;
