@@ -3,12 +3,14 @@ locals {
   secrets_prefix = "/${local.name}/mesh"
 
   environment = {
-    LOG_LEVEL          = var.log_level
-    MESH_URL           = local.mesh_url
-    MESSAGES_TABLE     = aws_dynamodb_table.messages.name
-    ROW_RETENTION_DAYS = tostring(var.message_row_retention_in_days)
-    SECRETS_PREFIX     = local.secrets_prefix
-    VERIFY_SSL         = tostring(var.verify_ssl)
+    LOG_LEVEL                 = var.log_level
+    MESH_URL                  = local.mesh_url
+    MESSAGES_TABLE            = aws_dynamodb_table.messages.name
+    ROW_RETENTION_DAYS        = tostring(var.message_row_retention_in_days)
+    SECRETS_PREFIX            = local.secrets_prefix
+    SECRETS_SOURCE            = "parameter-store"
+    VERIFY_CHECKS_COMMON_NAME = "true"
+    VERIFY_SSL                = tostring(var.verify_ssl)
   }
   lease_environment = { LEASES_TABLE = aws_dynamodb_table.leases.name }
   try_environment   = { MAX_ATTEMPTS = tostring(var.max_attempts) }

@@ -4,7 +4,7 @@ use ack::{Ack, Settings};
 use mesh_pipeline::lease::DynamoLeases;
 use mesh_pipeline::mesh::Mesh;
 use mesh_pipeline::rows::DynamoRows;
-use mesh_pipeline::secrets::ParameterStore;
+use mesh_pipeline::secrets::DeployedSource;
 use mesh_pipeline::settings::from_env;
 use mesh_pipeline::{Error, RuntimeError, aws, runtime, telemetry};
 
@@ -17,15 +17,12 @@ async fn main() -> Result<(), RuntimeError> {
     .await
 }
 
-async fn wire() -> Result<Ack<Mesh<ParameterStore>, DynamoLeases, DynamoRows>, Error> {
+async fn wire() -> Result<Ack<Mesh<DeployedSource>, DynamoLeases, DynamoRows>, Error> {
     let settings = from_env(Settings::read)?;
     let aws = aws::sdk_config().await;
     let dynamo = aws_sdk_dynamodb::Client::new(&aws);
     Ok(Ack {
-        inbox: Mesh::new(
-            settings.mesh,
-            ParameterStore::new(aws_sdk_ssm::Client::new(&aws)),
-        ),
+        inbox: Mesh::deployed(settings.mesh, &aws),
         leases: DynamoLeases::new(dynamo.clone(), settings.leases_table),
         rows: DynamoRows::new(dynamo, &settings.rows),
     })

@@ -2,10 +2,11 @@
 
 use std::future::Future;
 
+use aws_config::SdkConfig;
 use mesh_client::{ExposeSecret, Mailbox, MailboxId, MeshClient};
 
 use crate::error::{Error, Fault};
-use crate::secrets::{FRESH, MailboxSecrets, SecretSource, Secrets};
+use crate::secrets::{DeployedSource, FRESH, MailboxSecrets, SecretSource, Secrets};
 use crate::settings::MeshSettings;
 
 /// Mailboxes of one MESH environment.
@@ -14,6 +15,14 @@ pub struct Mesh<S> {
     secrets: Secrets<S>,
     // The last client, with the age of the secrets that it was made from: connections outlive invocations.
     last: tokio::sync::Mutex<Option<(MailboxId, tokio::time::Instant, Mailbox)>>,
+}
+
+impl Mesh<DeployedSource> {
+    /// MESH with secrets from where the settings say.
+    pub fn deployed(settings: MeshSettings, aws: &SdkConfig) -> Self {
+        let source = DeployedSource::new(settings.secrets_source, aws);
+        Self::new(settings, source)
+    }
 }
 
 impl<S: SecretSource> Mesh<S> {
@@ -87,14 +96,15 @@ impl<S: SecretSource> Mesh<S> {
                 &secrets.client_key,
             )
             .verify_server(self.settings.verify_ssl)
+            .verify_checks_common_name(self.settings.verify_checks_common_name)
             .user_agent(concat!("mesh-aws/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| {
                 let names = self.secrets.names(id);
                 Error::InvalidConfiguration(
                     Fault::new(format!(
-                        "no connection to MESH can be made from MESH_URL and the parameters {}",
-                        names[..3].join(", ")
+                        "no connection to MESH can be made from MESH_URL and {}",
+                        self.secrets.describe(&names[..3])
                     ))
                     .because(error),
                 )
@@ -116,16 +126,16 @@ impl<S: SecretSource> Mesh<S> {
             ),
             Mesh::NotAuthorised(_) => Error::NotAuthorised(
                 Fault::new(format!(
-                    "MESH refuses mailbox {id}: check that it is a mailbox of this environment, then the parameters {} and {}",
-                    names[4], names[3]
+                    "MESH refuses mailbox {id}: check that it is a mailbox of this environment, then {}",
+                    self.secrets.describe(&[names[4].clone(), names[3].clone()])
                 ))
                 .because(error),
             ),
             Mesh::Tls(_) => Error::NotAuthorised(
                 Fault::new(format!(
-                    "no TLS connection to MESH at {}: check the parameters {}",
+                    "no TLS connection to MESH at {}: check {}",
                     self.settings.url,
-                    names[..3].join(", ")
+                    self.secrets.describe(&names[..3])
                 ))
                 .because(error),
             ),
@@ -182,4 +192,49 @@ fn refused(error: &mesh_client::Error) -> bool {
             error,
             mesh_client::Error::NotAuthorised(_) | mesh_client::Error::Tls(_)
         )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mesh_client::SecretString;
+    use std::collections::HashMap;
+
+    struct Rubbish;
+
+    impl SecretSource for Rubbish {
+        async fn read(&self, names: &[String]) -> Result<HashMap<String, SecretString>, Error> {
+            let value = || SecretString::from("rubbish");
+            Ok(names.iter().map(|name| (name.clone(), value())).collect())
+        }
+
+        fn describe(&self, names: &[String]) -> String {
+            format!("the notes {}", names.join(", "))
+        }
+    }
+
+    #[tokio::test]
+    async fn secrets_that_can_not_be_used_are_named_as_their_source_names_them() {
+        let settings = MeshSettings {
+            url: "https://localhost".to_owned(),
+            secrets_prefix: "/m".to_owned(),
+            verify_ssl: true,
+            ..MeshSettings::default()
+        };
+        let mesh = Mesh::new(settings, Rubbish);
+        let mailbox = "X26ABC1".parse().unwrap();
+        let error = mesh
+            .call(&mailbox, async |mailbox| mailbox.handshake().await)
+            .await
+            .unwrap_err();
+        assert_eq!(error.name(), "InvalidConfiguration");
+        let text = error.chain();
+        assert!(
+            text.contains(
+                "MESH_URL and the notes /m/MESH_CA_CERT, /m/MESH_CLIENT_CERT, /m/MESH_CLIENT_KEY:"
+            ),
+            "{text}"
+        );
+        assert!(!text.contains("rubbish"), "{text}");
+    }
 }

@@ -1,16 +1,22 @@
 //! Secrets: read at run time, kept in memory with an age, never written anywhere.
 
+mod parameter_store;
+mod secrets_manager;
+mod source;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::time::Duration;
 
-use aws_sdk_ssm::Client;
 use mesh_client::{ExposeSecret, MailboxId, SecretString};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::aws::aws_error;
 use crate::error::{Error, Fault};
+
+pub use parameter_store::ParameterStore;
+pub use secrets_manager::SecretsManager;
+pub use source::{DeployedSource, Service};
 
 // Long enough to spare most invocations a call, short enough that a rotated secret is soon picked up.
 const MAX_AGE: Duration = Duration::from_mins(5);
@@ -25,41 +31,9 @@ pub trait SecretSource: Send + Sync {
         &self,
         names: &[String],
     ) -> impl Future<Output = Result<HashMap<String, SecretString>, Error>> + Send;
-}
 
-/// SSM parameters.
-#[derive(Debug, Clone)]
-pub struct ParameterStore {
-    client: Client,
-}
-
-impl ParameterStore {
-    /// Parameters read through this client.
-    pub fn new(client: Client) -> Self {
-        Self { client }
-    }
-}
-
-impl SecretSource for ParameterStore {
-    async fn read(&self, names: &[String]) -> Result<HashMap<String, SecretString>, Error> {
-        let output = self
-            .client
-            .get_parameters()
-            .set_names(Some(names.to_vec()))
-            .with_decryption(true)
-            .send()
-            .await
-            .map_err(|error| {
-                aws_error(
-                    format!("reading SSM parameters {}", names.join(", ")),
-                    error,
-                )
-            })?;
-        let found = output.parameters.unwrap_or_default().into_iter();
-        Ok(found
-            .filter_map(|parameter| Some((parameter.name?, SecretString::from(parameter.value?))))
-            .collect())
-    }
+    /// The names with what they are, for whoever has to correct them.
+    fn describe(&self, names: &[String]) -> String;
 }
 
 /// What one mailbox needs to speak to MESH.
@@ -85,7 +59,7 @@ impl MailboxSecrets {
     }
 }
 
-/// Secrets by mailbox, each set read in one call and cached.
+/// Secrets by mailbox, each set read at once and cached.
 pub struct Secrets<S> {
     source: S,
     prefix: String,
@@ -114,6 +88,11 @@ impl<S: SecretSource> Secrets<S> {
         ]
     }
 
+    /// The names with what they are, for whoever has to correct them.
+    pub fn describe(&self, names: &[String]) -> String {
+        self.source.describe(names)
+    }
+
     /// The mailbox's secrets, read anew when they are older than `max_age` or the cache's own limit.
     ///
     /// # Errors
@@ -138,12 +117,12 @@ impl<S: SecretSource> Secrets<S> {
                     .get(*name)
                     .is_none_or(|value| value.expose_secret().trim().is_empty())
             })
-            .map(String::as_str)
+            .cloned()
             .collect();
         if !missing.is_empty() {
             return Err(Error::InvalidConfiguration(Fault::new(format!(
-                "SSM parameters are missing or empty: {}; create them as SecureString",
-                missing.join(", ")
+                "missing or empty: {}; create them, parameters as SecureString",
+                self.source.describe(&missing)
             ))));
         }
         let mut take = |name: &String| {
@@ -179,6 +158,10 @@ mod tests {
                 .filter(|name| !self.0.iter().any(|missing| name.ends_with(missing)))
                 .map(|name| (name.clone(), SecretString::from(format!("value of {name}"))))
                 .collect())
+        }
+
+        fn describe(&self, names: &[String]) -> String {
+            names.join(", ")
         }
     }
 

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use crate::error::{Error, Fault};
+use crate::secrets::Service;
 
 /// Reads environment variables and collects what is wrong with them.
 pub struct Reader<'a> {
@@ -102,17 +103,24 @@ pub struct MeshSettings {
     pub url: String,
     /// `SECRETS_PREFIX`, for example `/live-mesh/mesh`.
     pub secrets_prefix: String,
+    /// `SECRETS_SOURCE`.
+    pub secrets_source: Service,
     /// `VERIFY_SSL`: false only against a sandbox.
     pub verify_ssl: bool,
+    /// `VERIFY_CHECKS_COMMON_NAME`: whether a certificate without a DNS name in its subjectAltName may name the host
+    /// in its common name.
+    pub verify_checks_common_name: bool,
 }
 
 impl MeshSettings {
-    /// Reads `MESH_URL`, `SECRETS_PREFIX` and `VERIFY_SSL`.
+    /// Reads the variables of the fields.
     pub fn read(reader: &mut Reader<'_>) -> Self {
         Self {
             url: reader.text("MESH_URL"),
             secrets_prefix: reader.text("SECRETS_PREFIX"),
+            secrets_source: reader.value("SECRETS_SOURCE"),
             verify_ssl: reader.value("VERIFY_SSL"),
+            verify_checks_common_name: reader.value("VERIFY_CHECKS_COMMON_NAME"),
         }
     }
 }
@@ -145,6 +153,7 @@ mod tests {
         let source = |name: &str| match name {
             "VERIFY_SSL" => Some("maybe".to_owned()),
             "MESH_URL" => Some("https://mesh".to_owned()),
+            "SECRETS_SOURCE" => Some("vault".to_owned()),
             "PAGE_LIMIT" => Some("9".to_owned()),
             _ => None,
         };
@@ -155,6 +164,7 @@ mod tests {
         for part in [
             "SECRETS_PREFIX is not set",
             "VERIFY_SSL is \"maybe\"",
+            "SECRETS_SOURCE is \"vault\": it must be parameter-store or secrets-manager",
             "PAGE_LIMIT is 9: it must be from 10 to 5000",
         ] {
             assert!(text.contains(part), "{text}");

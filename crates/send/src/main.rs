@@ -2,7 +2,7 @@
 
 use mesh_pipeline::mesh::Mesh;
 use mesh_pipeline::rows::DynamoRows;
-use mesh_pipeline::secrets::ParameterStore;
+use mesh_pipeline::secrets::DeployedSource;
 use mesh_pipeline::settings::from_env;
 use mesh_pipeline::store::Bucket;
 use mesh_pipeline::{Error, RuntimeError, aws, runtime, telemetry};
@@ -17,14 +17,11 @@ async fn main() -> Result<(), RuntimeError> {
     .await
 }
 
-async fn wire() -> Result<Send<Mesh<ParameterStore>, DynamoRows, Bucket>, Error> {
+async fn wire() -> Result<Send<Mesh<DeployedSource>, DynamoRows, Bucket>, Error> {
     let settings = from_env(Settings::read)?;
     let aws = aws::sdk_config().await;
     Ok(Send {
-        outbox: Mesh::new(
-            settings.mesh.clone(),
-            ParameterStore::new(aws_sdk_ssm::Client::new(&aws)),
-        ),
+        outbox: Mesh::deployed(settings.mesh.clone(), &aws),
         rows: DynamoRows::new(aws_sdk_dynamodb::Client::new(&aws), &settings.rows),
         objects: Bucket::new(&aws, settings.bucket.clone()),
         settings,
