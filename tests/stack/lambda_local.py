@@ -15,6 +15,7 @@ import resource
 import select
 import signal
 import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -56,6 +57,13 @@ class Function:
     memory_size: int
     timeout: int
     log_group: str
+    runtime: str = "provided.al2023"
+
+    def command(self, root):
+        """What is started: a Python function, as consumers have, runs on AWS's own runtime, in the tests' interpreter."""
+        if self.runtime.startswith("python"):
+            return [sys.executable, "-m", "awslambdaric", self.handler]
+        return [root / "bootstrap"]
 
 
 class RuntimeApi(BaseHTTPRequestHandler):
@@ -170,7 +178,7 @@ class Worker:
         logs.open(function.log_group, self.stream)
         try:
             self.process = subprocess.Popen(
-                [root / "bootstrap"],
+                function.command(root),
                 cwd=root,
                 env=self.environment(root),
                 stdin=subprocess.DEVNULL,

@@ -45,6 +45,7 @@ def function_of(fn):
         memory_size=int(fn.memory_size),
         timeout=int(fn.timeout),
         log_group=log_settings(fn)["LogGroup"],
+        runtime=fn.run_time,
     )
 
 
