@@ -126,14 +126,16 @@ def serve(directory, port):
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
     from werkzeug.serving import make_server
 
-    from . import patch_events, patch_lambda, patch_s3, patch_states, patches, way
+    from . import identities, patch_cloudtrail, patch_events, patch_lambda, patch_s3, patch_states, patches, way
 
+    time_scale = float(os.environ.get("STACK_TIME_SCALE", "1"))
     default_user_config["stepfunctions"] = {"execute_state_machine": True}
     patches.refuse_unknown_actions()
-    patches.record_calls(directory / "calls.jsonl")
+    identities.apply(directory / "calls.jsonl")
     patch_s3.apply()
-    patch_states.apply(url, float(os.environ.get("STACK_TIME_SCALE", "1")))
+    patch_states.apply(url, time_scale)
     patch_events.apply(url)
+    patch_cloudtrail.apply(time_scale)
     pool = patch_lambda.apply(
         directory / "lambda", way.Way(url, directory), int(os.environ.get("STACK_LAMBDA_WORKERS", "8")), ACCOUNT, REGION
     )

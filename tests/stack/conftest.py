@@ -67,17 +67,20 @@ class Aws:
             aws_secret_access_key="test",
         )
 
-    def role(self):
-        name = f"role-{uuid.uuid4().hex[:8]}"
-        return self.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    def role(self, *statements):
+        """A role that may do what the statements allow, else everything."""
+        name, iam = f"role-{uuid.uuid4().hex[:8]}", self.client("iam")
+        allowed = [{"Effect": "Allow"} | one for one in statements or ({"Action": "*", "Resource": "*"},)]
+        role = iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+        iam.put_role_policy(RoleName=name, PolicyName="p", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": allowed}))
+        return role
 
     def function(self, bootstrap=BOOTSTRAP, mode=0o755, **settings):
         packed = zip_of(bootstrap, mode)
         settings = {"Runtime": "provided.al2023", "Handler": "bootstrap", "Timeout": 20, "Publish": True} | settings
         name = f"f-{uuid.uuid4().hex[:8]}"
-        return self.client("lambda").create_function(
-            FunctionName=name, Role=self.role(), Code={"ZipFile": packed}, **settings
-        )
+        settings = {"Role": self.role()} | settings
+        return self.client("lambda").create_function(FunctionName=name, Code={"ZipFile": packed}, **settings)
 
     def bucket(self, versioned=True, events=True):
         s3, name = self.client("s3"), f"b-{uuid.uuid4().hex[:8]}"

@@ -31,6 +31,8 @@ _S3_REASONS = {
 }
 _pool = ThreadPoolExecutor(16, "events")
 _pending = threading.local()
+# Called with each object that a request made or removed, once the request has ended.
+observers = []
 
 
 def iso_time(value=None):
@@ -93,26 +95,28 @@ class Delivery:
         self.clients = {}
         self.lock = threading.Lock()
 
-    def client(self, service, region):
+    def client(self, service, region, key="EVENTS"):
         with self.lock:
-            if (service, region) not in self.clients:
-                self.clients[service, region] = boto3.client(
+            if (service, region, key) not in self.clients:
+                self.clients[service, region, key] = boto3.client(
                     service,
                     region_name=region,
                     endpoint_url=self.url,
-                    aws_access_key_id="EVENTS",
+                    aws_access_key_id=key,
                     aws_secret_access_key="x",
                 )
-            return self.clients[service, region]
+            return self.clients[service, region, key]
 
-    def send(self, arn, body, target, event):
+    def send(self, rule, arn, body, target, event):
         _, _, service, region, account, name = arn.split(":", 5)
-        client = self.client({"states": "stepfunctions"}.get(service, service), region)
         if service == "states":
             if not target.get("RoleArn"):
                 raise ValueError("a Step Functions target needs a RoleArn")
+            client = self.client("stepfunctions", region, f"EVENTS-{rule.name}")
             client.start_execution(stateMachineArn=arn, name=f"{event['id']}_{uuid.uuid4()}", input=body)
-        elif service == "lambda":
+            return
+        client = self.client(service, region)
+        if service == "lambda":
             client.invoke(FunctionName=arn, InvocationType="Event", Payload=body)
         elif service == "sqs":
             group = (target.get("SqsParameters") or {}).get("MessageGroupId")
@@ -125,7 +129,7 @@ class Delivery:
 
     def deliver(self, rule, target, event):
         try:
-            self.send(target["Arn"], target_input(target, event, rule), target, event)
+            self.send(rule, target["Arn"], target_input(target, event, rule), target, event)
         except Exception as error:
             queue = (target.get("DeadLetterConfig") or {}).get("Arn")
             if not queue or isinstance(error, NotImplementedError):
@@ -160,7 +164,7 @@ def start_request():
     _pending.s3 = {}
 
 
-def s3_event(account_id, bucket, event_name, key):
+def s3_event(account_id, event_name, bucket, key):
     """Keeps an S3 event until the request has ended: only then has moto stored the object's metadata.
 
     The last event of a request wins, because moto sends one for the put inside of a completed multipart upload.
@@ -172,10 +176,22 @@ def s3_event(account_id, bucket, event_name, key):
 
 def end_request():
     for account_id, bucket, event_name, key in _pending.s3.values():
+        for observer in observers:
+            observer(account_id, bucket, event_name, key)
+
+
+def publish(backend, event):
+    """Puts an AWS service's event on the default bus."""
+    for rule in list(backend.event_buses["default"].rules.values()):
+        rule.send_to_targets(event)
+
+
+def to_eventbridge(account_id, bucket, event_name, key):
+    """S3's own event, if the bucket's notifications go to EventBridge."""
+    configuration = bucket.notification_configuration
+    if configuration is not None and configuration.event_bridge is not None:
         backend = models.events_backends[account_id][bucket.region_name]
-        event = s3_event_body(account_id, bucket, event_name, key)
-        for rule in list(backend.event_buses["default"].rules.values()):
-            rule.send_to_targets(event)
+        publish(backend, s3_event_body(account_id, bucket, event_name, key))
 
 
 def s3_event_body(account_id, bucket, event_name, key):
@@ -213,6 +229,7 @@ def s3_event_body(account_id, bucket, event_name, key):
 
 def apply(url):
     delivery = Delivery(url)
+    observers.append(to_eventbridge)
 
     def send_to_targets(self, original_event, transform_input=True):
         # A schedule has no pattern, which moto takes for one that matches everything.

@@ -53,7 +53,15 @@ def get_permission(self, action, resource):
 
 
 def apply():
-    notifications._send_event_bridge_message = patch_events.s3_event
+    # Queues, topics and functions are told by moto, EventBridge by us.
+    notifications._send_event_bridge_message = lambda *_: None
+    told = notifications.send_event
+
+    def send_event(account_id, event_name, bucket, key):
+        told(account_id, event_name, bucket, key)
+        patch_events.s3_event(account_id, event_name, bucket, key)
+
+    notifications.send_event = send_event
     models.FakeBucket.get_permission = get_permission
 
     # A condition and the write that depends on it are one step on AWS.

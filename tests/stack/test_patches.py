@@ -110,30 +110,6 @@ def test_the_server_calls_no_other_host(monkeypatch, caplog):
         socket.create_connection(listener.getsockname()).close()
 
 
-def test_calls_are_recorded_with_the_caller(aws):
-    bucket, key = aws.bucket(), f"KEY-{uuid.uuid4().hex}"
-    s3 = aws.client("s3", key)
-    version = s3.put_object(Bucket=bucket, Key="a/b", Body=b"x")["VersionId"]
-    s3.head_object(Bucket=bucket, Key="a/b")
-    s3.get_object(Bucket=bucket, Key="a/b", VersionId=version)
-    upload = s3.create_multipart_upload(Bucket=bucket, Key="m")["UploadId"]
-    s3.list_parts(Bucket=bucket, Key="m", UploadId=upload)
-    aws.client("ssm", key).put_parameter(Name="/a/b", Value="x", Type="SecureString", Overwrite=True)
-    aws.client("stepfunctions", key).list_state_machines()
-    lines = [json.loads(line) for line in (aws.folder / "calls.jsonl").read_text().splitlines()]
-    mine = [(c["service"], c["action"], c["resource"]) for c in lines if c["key"] == key]
-    arn = f"arn:aws:s3:::{bucket}"
-    assert mine == [
-        ("s3", "PutObject", f"{arn}/a/b"),
-        ("s3", "GetObject", f"{arn}/a/b"),
-        ("s3", "GetObjectVersion", f"{arn}/a/b"),
-        ("s3", "PutObject", f"{arn}/m"),
-        ("s3", "ListMultipartUploadParts", f"{arn}/m"),
-        ("ssm", "PutParameter", "/a/b"),
-        ("states", "ListStateMachines", "/"),
-    ]
-
-
 # S3
 
 
@@ -591,7 +567,8 @@ def test_input_templates(template, text):
 def test_what_cannot_be_delivered_goes_to_the_dead_letter_queue(aws, target, code):
     pattern, entry = custom(x=1)
     queue = aws.queue()
-    aws.rule(pattern, target | {"DeadLetterConfig": {"Arn": queue.arn}})
+    role = {"RoleArn": aws.role()} if "RoleArn" in target else {}
+    aws.rule(pattern, target | role | {"DeadLetterConfig": {"Arn": queue.arn}})
     aws.client("events").put_events(Entries=[entry])
     (message,) = queue.messages(1)
     attributes = {name: value["StringValue"] for name, value in message["MessageAttributes"].items()}
@@ -651,3 +628,82 @@ def test_sigterm_is_a_clean_stop(tmp_path):
             return
         time.sleep(0.05)
     pytest.fail("the server did not stop")
+
+
+# CloudTrail
+
+
+def trail(aws, logs, **selectors):
+    client, name = aws.client("cloudtrail"), f"t-{uuid.uuid4().hex[:8]}"
+    client.create_trail(Name=name, S3BucketName=logs)
+    client.put_event_selectors(TrailName=name, **selectors)
+    client.start_logging(Name=name)
+    return name
+
+
+def advanced(**fields):
+    selectors = [{"Field": field.replace("_", "."), **condition} for field, condition in fields.items()]
+    return {"AdvancedEventSelectors": [{"Name": "s", "FieldSelectors": selectors}]}
+
+
+DATA = {"eventCategory": {"Equals": ["Data"]}, "resources_type": {"Equals": ["AWS::S3::Object"]}}
+
+
+def test_a_trail_tells_eventbridge_of_written_objects_after_s3_did(aws):
+    bucket, s3 = aws.bucket(), aws.client("s3")
+    both, recorded = aws.queue(), aws.queue()
+    aws.rule({"source": ["aws.s3"], "resources": [f"arn:aws:s3:::{bucket}"]}, {"Arn": both.arn})
+    aws.rule({"source": ["aws.s3"], "detail": {"requestParameters": {"bucketName": [bucket]}}}, {"Arn": recorded.arn})
+    arn = {"StartsWith": [f"arn:aws:s3:::{bucket}/"]}
+    name = trail(aws, bucket, **advanced(**DATA, readOnly={"Equals": ["false"]}, resources_ARN=arn))
+    version = s3.put_object(Bucket=bucket, Key="outbound/a b+£.txt", Body=b"x")["VersionId"]
+    assert both.bodies(1)[0]["detail-type"] == "Object Created"
+    (event,) = recorded.bodies(1)
+    assert event["detail-type"] == "AWS API Call via CloudTrail"
+    detail = event["detail"]
+    assert (detail["eventSource"], detail["eventName"]) == ("s3.amazonaws.com", "PutObject")
+    assert (detail["readOnly"], detail["managementEvent"], detail["eventCategory"]) == (False, False, "Data")
+    assert detail["requestParameters"]["bucketName"] == bucket
+    assert detail["requestParameters"]["key"] == "outbound/a b+£.txt"
+    assert detail["responseElements"]["x-amz-version-id"] == version
+    upload, listed = multipart(s3, bucket, "m", [b"x"])
+    s3.complete_multipart_upload(Bucket=bucket, Key="m", UploadId=upload, MultipartUpload=listed)
+    s3.copy_object(Bucket=bucket, Key="c", CopySource={"Bucket": bucket, "Key": "m"})
+    s3.delete_object(Bucket=bucket, Key="c")
+    names = {event["detail"]["requestParameters"]["key"]: event["detail"]["eventName"] for event in recorded.bodies(2)}
+    assert names == {"m": "CompleteMultipartUpload", "c": "CopyObject"}
+    assert aws.client("cloudtrail").get_trail(Name=name)["Trail"]["HasCustomEventSelectors"]
+    aws.client("cloudtrail").stop_logging(Name=name)
+    s3.put_object(Bucket=bucket, Key="later", Body=b"x")
+    time.sleep(1)
+    recorded.bodies(0)
+
+
+def test_a_trail_needs_no_notifications_of_the_bucket(aws):
+    bucket, queue = aws.bucket(events=False), aws.queue()
+    aws.rule({"source": ["aws.s3"], "detail": {"requestParameters": {"bucketName": [bucket]}}}, {"Arn": queue.arn})
+    resources = [{"Type": "AWS::S3::Object", "Values": [f"arn:aws:s3:::{bucket}/"]}]
+    trail(aws, bucket, EventSelectors=[{"ReadWriteType": "WriteOnly", "DataResources": resources}])
+    aws.client("s3").put_object(Bucket=bucket, Key="k", Body=b"x")
+    assert queue.bodies(1)[0]["detail"]["eventName"] == "PutObject"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"readOnly": {"Equals": ["true"]}},
+        {"eventName": {"Equals": ["CopyObject"]}},
+        {"eventName": {"NotEquals": ["PutObject", "CopyObject"]}},
+        {"resources_ARN": {"StartsWith": ["arn:aws:s3:::another/"]}},
+        {"eventCategory": {"Equals": ["Management"]}},
+    ],
+)
+def test_a_trail_tells_of_nothing_that_it_does_not_select(aws, changed):
+    bucket, queue = aws.bucket(events=False), aws.queue()
+    aws.rule({"source": ["aws.s3"], "detail": {"requestParameters": {"bucketName": [bucket]}}}, {"Arn": queue.arn})
+    arn = {"StartsWith": [f"arn:aws:s3:::{bucket}/"]}
+    trail(aws, bucket, **advanced(**DATA | {"resources_ARN": arn} | changed))
+    aws.client("s3").put_object(Bucket=bucket, Key="k", Body=b"x")
+    # CloudTrail's delay in this stack.
+    time.sleep(1)
+    queue.bodies(0)
