@@ -185,7 +185,7 @@ def test_the_module_plans_from_a_folder_and_says_what_to_do_when_its_zips_are_mi
 def released(tmp_path_factory):
     """What `make release` makes of a copy of the working tree elsewhere, with nothing that was compiled before."""
     home = tmp_path_factory.mktemp("elsewhere")
-    copy = home / "a copy"
+    copy = home / "copy"
     for name in release.tracked("."):
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(REPOSITORY / name, copy / name)
