@@ -85,30 +85,27 @@ async fn acknowledge<I: Inbox, L, R: AcknowledgedRows>(
     stored: &Stored,
 ) -> Result<(), Error> {
     let message_id = &stored.message_id;
-    let result = match ack.inbox.acknowledge(mailbox, message_id).await {
+    match ack.inbox.acknowledge(mailbox, message_id).await {
+        Ok(()) => {
+            info!(logReference = "MESHMBOX0006", %mailbox, %message_id, "acknowledged");
+        }
         Err(Error::MessageGone(_)) => {
             warn!(%mailbox, %message_id, "stored, but no longer in MESH: nothing to acknowledge");
-            Ok(())
-        }
-        result => result,
-    };
-    match result {
-        Ok(()) => {
-            ack.rows
-                .acknowledged(message_id)
-                .await
-                .inspect_err(|failure| {
-                    error!(%mailbox, %message_id, error = failure.chain(), "acknowledged, but its row could not be told");
-                })?;
-            info!(logReference = "MESHMBOX0006", %mailbox, %message_id, "acknowledged");
-            Ok(())
         }
         Err(failure) => {
             error!(%mailbox, %message_id, error_name = failure.name(), error = failure.chain(), "not acknowledged; it is tried again");
             ack.rows.not_acknowledged(message_id, &failure).await?;
-            Err(failure)
+            return Err(failure);
         }
     }
+    ack.rows
+        .acknowledged(message_id)
+        .await
+        .inspect_err(|failure| {
+            error!(%mailbox, %message_id, error = failure.chain(), "acknowledged, but its row could not be told");
+        })?;
+    info!(logReference = "MESHFETCH0012", %mailbox, %message_id, "stored and acknowledged");
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The edge of every Lambda: reads the task, runs the handler, logs, and names the error.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use lambda_runtime::{LambdaEvent, service_fn};
@@ -8,8 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use time::OffsetDateTime;
-use tracing::field::Empty;
-use tracing::{Instrument, error, info, info_span};
+use tracing::{Instrument, Span, error, error_span, info};
 
 use crate::error::{Error, Fault};
 use crate::state::{Invocation, Task};
@@ -30,37 +30,52 @@ where
     Response: Serialize,
     Handler: AsyncFn(&Function, Invocation, Request) -> Result<Response, Error>,
 {
-    info!(logReference = "LAMBDA0001", "cold start");
+    let cold = AtomicBool::new(true);
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
-        let request_id = event.context.request_id.clone();
-        let span = info_span!("invocation", internal_id = request_id, execution = Empty);
+        let span = invocation_span(&event);
         let work = async {
             match &function {
                 Ok(function) => run(function, &handler, event).await,
                 Err(error) => Err(Error::InvalidConfiguration(Fault::new(error.chain()))),
             }
         };
-        logged(&request_id, work).instrument(span).await
+        let cold = cold.swap(false, Ordering::Relaxed);
+        logged(cold, work).instrument(span).await
     }))
     .await
 }
 
+// All functions that work for one execution log its name, so that a search for it finds the whole story.
+fn invocation_span(event: &LambdaEvent<Value>) -> Span {
+    let aws_request_id = event.context.request_id.as_str();
+    let execution = event.payload.get("execution").and_then(Value::as_str);
+    let name = execution.and_then(|arn| arn.rsplit(':').next());
+    // At a lower level, LOG_LEVEL could take the ids away from the lines that are left.
+    error_span!(
+        "invocation",
+        internal_id = name.unwrap_or(aws_request_id),
+        aws_request_id,
+        execution
+    )
+}
+
 async fn logged<Response>(
-    aws_request_id: &str,
+    cold: bool,
     work: impl Future<Output = Result<Response, Error>>,
 ) -> Result<Response, Error> {
+    if cold {
+        info!(logReference = "LAMBDA0001", "cold start");
+    }
+    info!(logReference = "LAMBDA0002", "invoked");
     let started = Instant::now();
     let result = work.await;
-    let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let milliseconds = (started.elapsed().as_secs_f64() * 1_000.0).round();
+    let duration = milliseconds / 1_000.0;
     match &result {
-        Ok(_) => info!(
-            logReference = "LAMBDA0003",
-            aws_request_id, duration_ms, "completed"
-        ),
+        Ok(_) => info!(logReference = "LAMBDA0003", duration, "completed"),
         Err(failure) => error!(
             logReference = "LAMBDA9999",
-            aws_request_id,
-            duration_ms,
+            duration,
             error_name = failure.name(),
             error = failure.chain(),
             "failed"
@@ -86,11 +101,75 @@ where
             "the task's payload is not {{\"execution\", \"request\"}} as the state machine sends it ({kind})"
         )))
     })?;
-    tracing::Span::current().record("execution", task.execution.as_str());
-    info!(logReference = "LAMBDA0002", "invoked");
     let invocation = Invocation {
         execution: task.execution,
         deadline,
     };
     Box::pin(handler(function, invocation, task.request)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::tests::Lines;
+    use lambda_runtime::Context;
+    use serde_json::json;
+    use tracing::level_filters::LevelFilter;
+
+    const EXECUTION: &str =
+        "arn:aws:states:eu-west-2:123456789012:execution:live-mesh-get-messages:4f2a";
+
+    async fn lines_of(level: LevelFilter, payload: Value, result: Result<(), Error>) -> Vec<Value> {
+        let mut context = Context::default();
+        context.request_id = "request-1".to_owned();
+        let (lines, _guard) = Lines::capture(level);
+        let span = invocation_span(&LambdaEvent::new(payload, context));
+        let _ = logged(true, async { result }).instrument(span).await;
+        let mut lines = lines.take();
+        let end = lines.last_mut().unwrap().as_object_mut().unwrap();
+        let duration = end.remove("duration").unwrap();
+        assert!((0.0..60.0).contains(&duration.as_f64().unwrap()));
+        lines
+    }
+
+    #[tokio::test]
+    async fn an_invocations_lines_carry_the_executions_name_and_the_request() {
+        let lines = lines_of(LevelFilter::INFO, json!({"execution": EXECUTION}), Ok(())).await;
+        let line = |code, message| {
+            json!({
+                "Log_Level": "INFO",
+                "internal_id": "4f2a",
+                "aws_request_id": "request-1",
+                "execution": EXECUTION,
+                "logReference": code,
+                "message": message,
+            })
+        };
+        assert_eq!(
+            lines,
+            [
+                line("LAMBDA0001", "cold start"),
+                line("LAMBDA0002", "invoked"),
+                line("LAMBDA0003", "completed"),
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_logged_at_any_level_with_its_name_and_cause_and_the_ids() {
+        let failure = Error::AwsRefused(Fault::new("no such table"));
+        let task = json!({"mailbox": "X26ABC1"});
+        assert_eq!(
+            lines_of(LevelFilter::ERROR, task, Err(failure)).await,
+            [json!({
+                "Log_Level": "ERROR",
+                "internal_id": "request-1",
+                "aws_request_id": "request-1",
+                "logReference": "LAMBDA9999",
+                "error_name": "AwsRefused",
+                "error": "no such table",
+                "message": "failed",
+            })]
+        );
+    }
 }
