@@ -22,6 +22,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import h11
+import requests
 import uvicorn
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
@@ -36,6 +37,7 @@ AWS_ERROR = '{{"__type":"{0}","message":"by script"}}'
 KINDS = (
     "kill-before",  # SIGKILL of the worker; the server never sees the call
     "kill-after",  # SIGKILL after the server has done the call and before the worker knows
+    "abort",  # StopExecution of the worker's execution, before the call; the worker goes on
     "reset-before",
     "reset-after",
     "status",  # `status`, `headers`, `body` in place of the call; with `late`, after the server has done it
@@ -51,7 +53,7 @@ KINDS = (
 @dataclasses.dataclass
 class Fault:
     """What goes wrong with calls of a cell. `call` is a pattern for "function service operation"; `at` the number of the fitting call,
-    `times` how many from there on; `probability` (with the proxy's seed) instead of both. `id` names it in reports."""
+    `times` how many from there on. `probability` instead of both: what befalls a cell's n-th call then depends on the seed alone."""
 
     cell: str
     kind: str
@@ -59,6 +61,7 @@ class Fault:
     at: int = 1
     times: int = 1
     probability: float | None = None
+    seed: int = 1
     status: int = 500
     headers: dict = dataclasses.field(default_factory=dict)
     body: str = ""
@@ -72,12 +75,12 @@ class Fault:
         if self.kind not in KINDS:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}")
 
-    def strikes(self, cell, call, rng):
-        """Whether it befalls this call; counts it."""
+    def strikes(self, cell, call, n):
+        """Whether it befalls this call, the cell's n-th; counts it."""
         if self.cell != cell or not re.fullmatch(self.call, call):
             return False
         if self.probability is not None:
-            return rng.random() < self.probability and self.done < self.times
+            return random.Random(f"{self.seed} {cell} {n} {self.kind} {self.late}").random() < self.probability
         self.seen += 1
         return self.at <= self.seen < self.at + self.times
 
@@ -90,6 +93,7 @@ class Worker:
     pid: int = 0
     function: str = ""
     cell: str | None = None
+    execution: str | None = None
     invocation: int = 0
     servers: list = dataclasses.field(default_factory=list)
 
@@ -97,13 +101,12 @@ class Worker:
 class Plan:
     """Cells, faults and the log of calls."""
 
-    def __init__(self, seed):
+    def __init__(self):
         self.cells = {}
         self.executions = {}
         self.faults = []
         self.calls = collections.defaultdict(list)
         self.invocations = itertools.count(1)
-        self.rng = random.Random(seed)
 
     def begin(self, worker, pid, function, payload):
         """The worker takes on an invocation. What was once known to belong to a cell does so for the whole execution."""
@@ -113,16 +116,17 @@ class Plan:
         except (ValueError, AttributeError):
             execution = None
         found = next((cell for cell, pattern in self.cells.items() if re.search(pattern, payload)), None)
-        worker.cell = found or self.executions.get(execution)
+        worker.cell, worker.execution = found or self.executions.get(execution), execution
         if execution and worker.cell:
             self.executions[execution] = worker.cell
 
     def call(self, worker, service, operation):
         """Notes a call; returns its record and the fault that befalls it."""
         text = f"{worker.function} {service} {operation}"
-        fault = next((fault for fault in self.faults if fault.strikes(worker.cell, text, self.rng)), None)
+        n = len(self.calls[worker.cell]) + 1
+        fault = next((fault for fault in self.faults if fault.strikes(worker.cell, text, n)), None)
         record = {
-            "n": len(self.calls[worker.cell]) + 1,
+            "n": n,
             "time": round(time.time(), 3),
             "invocation": worker.invocation,
             "call": text,
@@ -179,8 +183,8 @@ class Broken(Exception):
 class Connection:
     """One connection of a function, and its calls one after the other."""
 
-    def __init__(self, plan, worker, service, upstream, reader, writer):
-        self.plan, self.worker, self.service, self.upstream = plan, worker, service, upstream
+    def __init__(self, plan, worker, service, upstream, aws_url, reader, writer):
+        self.plan, self.worker, self.service, self.upstream, self.aws_url = plan, worker, service, upstream, aws_url
         self.reader, self.writer = reader, writer
         self.down = h11.Connection(h11.SERVER)
 
@@ -216,6 +220,14 @@ class Connection:
             os.killpg(self.worker.pid, signal.SIGKILL)
         raise Broken
 
+    def abort(self):
+        headers = {
+            "X-Amz-Target": "AWSStepFunctions.StopExecution",
+            "Authorization": "AWS4-HMAC-SHA256 Credential=test/20260101/eu-west-2/states/aws4_request, SignedHeaders=host, Signature=0",
+        }
+        body = json.dumps({"executionArn": self.worker.execution, "error": "Aborted", "cause": "by script"})
+        requests.post(self.aws_url, data=body, headers=headers, timeout=30).raise_for_status()
+
     async def exchange(self):
         request = await self.event()
         if isinstance(request, h11.ConnectionClosed):
@@ -228,6 +240,8 @@ class Connection:
             self.kill()
         if kind == "reset-before":
             raise Broken
+        if kind == "abort":
+            await asyncio.to_thread(self.abort)
         if kind == "delay":
             await asyncio.sleep(fault.seconds)
         if kind == "status" and not fault.late:
@@ -334,8 +348,8 @@ class Connection:
 class Proxy:
     """The listeners of all workers, and the tests' own interface."""
 
-    def __init__(self, folder, seed):
-        self.plan = Plan(seed)
+    def __init__(self, folder):
+        self.plan = Plan()
         self.workers = {}
         self.upstream = {name: json.loads((folder / f"{name}.json").read_text()) for name in ("aws", "mesh")}
         certs = folder / "certs"
@@ -353,7 +367,7 @@ class Proxy:
             parts = urlsplit(url)
 
             async def connected(reader, writer, service=service, upstream=(parts.hostname, parts.port)):
-                await Connection(self.plan, worker, service, upstream, reader, writer).run()
+                await Connection(self.plan, worker, service, upstream, self.upstream["aws"]["url"], reader, writer).run()
 
             server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
             worker.servers.append(server)
@@ -410,8 +424,8 @@ class Proxy:
         )
 
 
-async def serve(folder, seed):
-    proxy = Proxy(folder, seed)
+async def serve(folder):
+    proxy = Proxy(folder)
     config = uvicorn.Config(proxy.application(), host="127.0.0.1", port=0, log_level="warning", access_log=False)
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve())
@@ -428,7 +442,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dir", type=Path, required=True)
     arguments = parser.parse_args()
-    asyncio.run(serve(arguments.dir, int(os.environ.get("STACK_SEED", "1"))))
+    asyncio.run(serve(arguments.dir))
 
 
 if __name__ == "__main__":

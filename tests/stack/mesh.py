@@ -38,7 +38,7 @@ LOGGED_HEADERS = (
     "mex-chunk-range",
     "user-agent",
 )
-MAILBOXES = ("X26ABC1", "X26ABC2", "X26ABC3", *(f"X26T{number:03}" for number in range(1, 200)))
+MAILBOXES = ("X26ABC1", "X26ABC2", "X26ABC3", "X26ABC123", "X26ABC456", *(f"X26T{number:03}" for number in range(1, 1000)))
 
 
 def password(mailbox):
