@@ -1,0 +1,40 @@
+"""What the documents point to exists: a control that names a test that is gone has no proof."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted(
+    path for folder in ("", "docs", "terraform", "crates/*", "bench") for path in (ROOT.glob(f"{folder}/*.md") if folder else ROOT.glob("*.md"))
+)
+
+
+def of(document, pattern):
+    return sorted(set(re.findall(pattern, document.read_text())))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_tests_that_it_names_exist(document):
+    missing = [
+        f"{file}::{name}"
+        for file, name in of(document, r"`((?:tests|bench)/[\w/]+\.py)::(\w+)`")
+        if not (ROOT / file).exists() or f"def {name}(" not in (ROOT / file).read_text()
+    ]
+    assert not missing
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_that_it_names_exist(document):
+    paths = of(document, r"`((?:crates|terraform|tests|docs|scripts|bench)/[\w./-]+)`")
+    linked = [link for link in of(document, r"\]\(([^)#]+)[^)]*\)") if "://" not in link]
+    missing = [path for path in paths if not (ROOT / path).exists()]
+    missing += [link for link in linked if not (document.parent / link).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_make_targets_that_it_names_exist(document):
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(of(document, r"`make ([a-z0-9-]+)")) <= targets
