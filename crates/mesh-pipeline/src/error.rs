@@ -55,7 +55,7 @@ impl Fault {
 }
 
 /// What a Lambda fails with. The variant's name is the `errorType` that `Retry` and `Catch` match.
-#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr, strum::VariantNames)]
 pub enum Error {
     /// MESH can't be reached or has an internal error: try again later.
     #[error(transparent)]
@@ -170,13 +170,26 @@ impl Error {
 impl Error {
     /// The error that closed an outbound row, from the row's text.
     pub fn of_closed_row(text: &str) -> Self {
-        let (name, what) = text.split_once(": ").unwrap_or(("", text));
+        let (name, what) = text.split_once(": ").unwrap_or((text, ""));
         let fault = Fault::new(what);
         match name {
+            "MeshUnavailable" => Self::MeshUnavailable(fault),
+            "Throttled" => Self::Throttled(fault),
+            "AwsUnavailable" => Self::AwsUnavailable(fault),
+            "NotAuthorised" => Self::NotAuthorised(fault),
+            "InvalidConfiguration" => Self::InvalidConfiguration(fault),
+            "AwsRefused" => Self::AwsRefused(fault),
+            "InvalidParameters" => Self::InvalidParameters(fault),
+            "InvalidMessage" => Self::InvalidMessage(fault),
             "Rejected" => Self::Rejected(fault),
+            "MessageGone" => Self::MessageGone(fault),
             "ObjectGone" => Self::ObjectGone(fault),
             "UncertainSend" => Self::UncertainSend(fault),
-            _ => Self::InvalidParameters(fault),
+            "StaleEvent" => Self::StaleEvent(fault),
+            "InvalidInput" => Self::InvalidInput(fault),
+            _ => Self::InvalidInput(Fault::new(format!(
+                "the row's error is none that this version knows: {text}"
+            ))),
         }
     }
 }
@@ -204,6 +217,19 @@ mod tests {
             diagnostic.error_message,
             "MESH did not answer: connection reset"
         );
+    }
+
+    #[test]
+    fn a_rows_text_gives_back_its_error_whichever_it_is() {
+        for name in <Error as strum::VariantNames>::VARIANTS {
+            let text = format!("{name}: what: and why");
+            let error = Error::of_closed_row(&text);
+            assert_eq!((error.name(), error.row_text()), (*name, text));
+            assert_eq!(error.chain(), "what: and why");
+        }
+        let error = Error::of_closed_row("Unheard: of");
+        assert_eq!(error.name(), "InvalidInput");
+        assert!(error.chain().contains("Unheard: of"));
     }
 
     #[test]

@@ -24,6 +24,10 @@ pub struct Entry {
 pub const RECEIVED: &str = "MESH message received";
 /// `DetailType` of a message that MESH has accepted.
 pub const SENT: &str = "MESH message sent";
+/// `DetailType` of a sent message that its recipient has acknowledged.
+pub const DELIVERED: &str = "MESH message delivered";
+/// `DetailType` of a sent message that its recipient has not collected in time, or that MESH failed to deliver.
+pub const UNDELIVERED: &str = "MESH message undelivered";
 
 // Attributes of the row that an event carries, and their names there.
 const DETAIL: [(&str, &str); 15] = [

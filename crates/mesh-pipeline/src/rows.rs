@@ -1,15 +1,20 @@
 //! Message rows: what became of each message, and the claims that keep it from being handled twice.
 
 mod change;
+mod due;
 mod inbound;
 mod inbound_table;
 mod outbound;
 mod outbound_table;
 mod table;
+mod tracked;
+mod tracked_table;
 
+pub use due::{Cursor, Due, DueRows, Page};
 pub use inbound::{AcknowledgedRows, Begun, KnownRows, Received, ReceivingRows};
-pub use outbound::{Claim, Claimed, Hold, OutboundRows, Posting};
+pub use outbound::{Claim, Claimed, FIRST_LOOK, Hold, OutboundRows, Posting};
 pub use table::DynamoRows;
+pub use tracked::{Outcome, TrackedRows};
 
 use serde::{Deserialize, Serialize};
 
@@ -55,7 +60,9 @@ pub struct Row {
     pub attempts: Option<u32>,
     /// ISO 8601: when an open row is due, at the earliest.
     pub next_attempt_at: Option<String>,
-    /// Present while the sweep has to look at the row: key of the sparse index.
+    /// Nobody is at work on the open row, and nobody will be before `next_attempt_at`: whoever asks may have it.
+    pub released: Option<bool>,
+    /// Present while somebody has to look at the row again: key of the sparse index, see [`Due`].
     pub due: Option<String>,
     /// What went wrong last: the error's name, what it is and what to do.
     pub error: Option<String>,
@@ -77,6 +84,8 @@ pub struct Row {
     pub posted_at: Option<String>,
     /// ISO 8601: by when an answer to that must have come.
     pub answer_due_at: Option<String>,
+    /// ISO 8601: when MESH had accepted the whole message.
+    pub sent_at: Option<String>,
     /// The next chunk to fetch or to send.
     pub next_chunk: Option<u32>,
     /// Decoded bytes of the next chunk that are in a part already.
@@ -87,7 +96,7 @@ pub struct Row {
     pub upload_id: Option<String>,
     /// The service desk has put an acknowledged message back: it is stored once more.
     pub redelivered: Option<bool>,
-    /// The event that tells of the stored message was put.
+    /// The event that tells of the stored message, or of what became of a sent one, was put.
     pub announced: Option<bool>,
 }
 
@@ -112,6 +121,10 @@ pub enum Status {
     Sending,
     /// Out: MESH has accepted the whole message.
     Sent,
+    /// Out: its recipient has acknowledged it.
+    Delivered,
+    /// Out: its recipient has not collected it in time, or MESH failed to deliver it; the service desk can put it back.
+    Undelivered,
     /// Out: can't be sent; `error` says why.
     Failed,
     /// Out: whether MESH has it can't be known; an operator decides.
@@ -150,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_status_is_written_as_it_is_read() {
-        for status in [Status::Receiving, Status::Acknowledged, Status::Held] {
+        for status in [Status::Receiving, Status::Undelivered, Status::Held] {
             let text = serde_json::to_value(status).unwrap();
             assert_eq!(text, status.as_str());
         }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::events::Entry;
+use crate::rows::{Cursor, Due, Status};
 
 /// What every task is invoked with.
 #[derive(Debug, Clone, Deserialize)]
@@ -186,11 +187,66 @@ pub struct SendResponse {
     /// Seconds to wait before the next call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wait_seconds: Option<u64>,
-    /// Why nothing was sent, for a result that is no failure: `duplicate` or `ignored`.
+    /// Why nothing was sent, for a result that is no failure: `duplicate`, `ignored` or `waiting`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<&'static str>,
     /// The event that tells of the sent message.
     pub events: Vec<Entry>,
+}
+
+/// Track's request: nothing at first, then its own earlier answer. Other fields of the execution's input are ignored.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct TrackRequest {
+    /// Where the tick goes on.
+    #[serde(default)]
+    pub tick: Option<Tick>,
+    /// What the state machine has told of since.
+    #[serde(default)]
+    pub announced: Vec<Announced>,
+}
+
+/// How far a tick of the sweep and of tracking has come. Its size does not depend on how much is due.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tick {
+    /// ISO 8601: what was due by then is looked at.
+    pub by: String,
+    /// Which rows are looked at.
+    pub due: Due,
+    /// Where among them to go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Cursor>,
+    /// How many invocations have worked on it.
+    pub rounds: u32,
+    /// How many sends were started again.
+    pub started: u32,
+}
+
+/// A row whose event the state machine puts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announced {
+    /// `out#…`.
+    pub row: String,
+    /// What the event tells.
+    pub status: Status,
+    /// ISO 8601: when to look at the row again; never, if it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again_at: Option<String>,
+}
+
+/// Track's answer, which is its own next request while `complete` is false.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TrackResponse {
+    /// Always 200.
+    #[serde(rename = "statusCode")]
+    pub status_code: u16,
+    /// Whether the tick is done with.
+    pub complete: bool,
+    /// Where it goes on.
+    pub tick: Tick,
+    /// The events to put, in lists of at most ten, as PutEvents takes them.
+    pub events: Vec<Vec<Entry>>,
+    /// The rows that these are about.
+    pub announced: Vec<Announced>,
 }
 
 #[cfg(test)]
@@ -215,6 +271,39 @@ mod tests {
         assert_eq!(batch.messages[0].position.as_ref().unwrap().next_part, 5);
         assert_eq!(batch.messages[1].position, None);
         assert_eq!(batch.failed.len(), 1);
+    }
+
+    #[test]
+    fn tracks_answer_is_its_next_request_and_a_schedules_input_its_first() {
+        let announced = vec![Announced {
+            row: "out#ab".to_owned(),
+            status: Status::Undelivered,
+            again_at: Some("2026-01-16T12:34:00.000Z".to_owned()),
+        }];
+        let tick = Tick {
+            by: "2026-01-15T12:34:00.000Z".to_owned(),
+            due: Due::Track,
+            after: Some(Cursor {
+                row: "out#ab".to_owned(),
+                next_attempt_at: "2026-01-15T12:30:00.000Z".to_owned(),
+            }),
+            rounds: 2,
+            started: 7,
+        };
+        let answer = serde_json::to_value(TrackResponse {
+            status_code: 200,
+            complete: false,
+            tick: tick.clone(),
+            events: vec![],
+            announced: announced.clone(),
+        })
+        .unwrap();
+        let request: TrackRequest = serde_json::from_value(answer).unwrap();
+        assert_eq!(request.tick, Some(tick));
+        assert_eq!(request.announced, announced);
+        let first = json!({"detail-type": "Scheduled Event", "detail": {}});
+        let request: TrackRequest = serde_json::from_value(first).unwrap();
+        assert_eq!(request, TrackRequest::default());
     }
 
     #[test]

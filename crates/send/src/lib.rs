@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod chunk;
+mod mapping;
 mod outbox;
 mod parameters;
 mod plan;
@@ -10,29 +11,34 @@ mod trigger;
 mod uncertain;
 
 use mesh_pipeline::events::SENT;
-use mesh_pipeline::rows::{Claim, Claimed, Hold, OutboundRows, Row, Status};
+use mesh_pipeline::rows::{Claim, Claimed, Hold, OutboundRows, Row, Status, recordable_recipient};
+use mesh_pipeline::secrets::SecretSource;
 use mesh_pipeline::state::{Invocation, SendResponse};
-use mesh_pipeline::store::ObjectReader;
+use mesh_pipeline::store::{ObjectReader, SourceObject};
 use mesh_pipeline::{Error, Fault, clock, layout};
 use serde_json::Value;
 use time::{Duration, OffsetDateTime};
 use tracing::{error, info};
 
+use mapping::Route;
 use parameters::Parameters;
 use plan::Plan;
 use trigger::{Put, Trigger};
 
+pub use mapping::Mappings;
 pub use outbox::{ChunkPosted, Outbox, Posted};
 pub use settings::{OnUncertain, Settings};
 
 /// What the function works with.
-pub struct Send<M, R, O> {
+pub struct Send<M, R, O, S> {
     /// MESH.
     pub outbox: M,
     /// The claims.
     pub rows: R,
     /// The bucket.
     pub objects: O,
+    /// Where objects go whose metadata don't say.
+    pub mappings: Mappings<S>,
     /// Names and limits.
     pub settings: Settings,
 }
@@ -49,12 +55,12 @@ const LONGEST_PAUSE: std::time::Duration = std::time::Duration::from_hours(1);
 ///
 /// # Errors
 /// See the crate's documentation.
-pub async fn handle<M: Outbox, R: OutboundRows, O: ObjectReader>(
-    send: &Send<M, R, O>,
+pub async fn handle<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource>(
+    send: &Send<M, R, O, S>,
     invocation: Invocation,
     request: Value,
 ) -> Result<SendResponse, Error> {
-    match trigger::parse(&request)? {
+    match trigger::parse(&request, send.settings.send_copied_objects)? {
         Trigger::Other(why) => {
             info!(why, "ignored");
             Ok(ended("ignored", None))
@@ -64,7 +70,7 @@ pub async fn handle<M: Outbox, R: OutboundRows, O: ObjectReader>(
     }
 }
 
-impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
+impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O, S> {
     async fn put(&self, put: Put, invocation: &Invocation) -> Result<SendResponse, Error> {
         let Put { bucket, key, .. } = &put;
         info!(
@@ -81,26 +87,35 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
         }
         self.check_age(&put)?;
         let Some(object) = self.objects.find(key, put.version_id.as_deref()).await? else {
-            let version = put.version_id.as_deref().unwrap_or("(none)");
+            let version = put.version_id.as_deref().unwrap_or("null");
             let error = chunk::gone(key, version);
-            let row = layout::outbound_row(bucket, key, version);
+            let row = layout::outbound_row(bucket, key, &put.missing_identity());
             return self.refuse(&row, &put, version, invocation, error).await;
         };
+        if put.is_older_than(&object) {
+            info!(
+                file = key,
+                "ignored: another object was put since under its key, with an event of its own"
+            );
+            return Ok(ended("ignored", None));
+        }
         if object.size == 0 && key.ends_with('/') {
             info!(file = key, "ignored: a folder marker");
             return Ok(ended("ignored", None));
         }
         let row = layout::outbound_row(bucket, key, object.identity());
-        let planned = parameters::read(&object).and_then(|parameters| {
+        let planned = self.parameters(key, &object, None).await;
+        let planned = planned.and_then(|parameters| {
             Plan::of(object.size, &parameters, &self.settings).map(|plan| (parameters, plan))
         });
         let (parameters, plan) = match planned {
             Ok(planned) => planned,
-            Err(error) => {
+            Err(error) if error.is_of_the_message() => {
                 return self
                     .refuse(&row, &put, &object.version_id, invocation, error)
                     .await;
             }
+            Err(error) => return Err(error),
         };
         let claim = Claim {
             local_id: self.local_id(&parameters, &row),
@@ -116,22 +131,43 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
             recipient: parameters.message.to.clone(),
             workflow_id: parameters.message.workflow_id.clone(),
         };
-        info!(
-            logReference = "MESHSEND0004",
-            row = claim.row,
-            file = key,
-            file_size = claim.size,
-            chunks = claim.chunks,
-            dest_mailbox = mesh_pipeline::rows::recordable_recipient(&claim.recipient),
-            src_mailbox = claim.mailbox,
-            workflow_id = claim.workflow_id,
-            "will send"
-        );
         let claimed = self
             .rows
             .claim(&claim, &invocation.execution, until(invocation))
             .await?;
+        if matches!(claimed, Claimed::Mine(_)) {
+            info!(
+                logReference = "MESHSEND0004",
+                row = claim.row,
+                file = key,
+                file_size = claim.size,
+                chunks = claim.chunks,
+                dest_mailbox = recordable_recipient(&claim.recipient),
+                src_mailbox = claim.mailbox,
+                workflow_id = claim.workflow_id,
+                "will send"
+            );
+        }
         self.claimed(claimed, Some(parameters), invocation).await
+    }
+
+    /// How the object is to be sent: as its metadata say, or its mapping, which its row pins once there is one.
+    async fn parameters(
+        &self,
+        key: &str,
+        object: &SourceObject,
+        row: Option<&Row>,
+    ) -> Result<Parameters, Error> {
+        let route = if parameters::names_sender(object) {
+            None
+        } else if let Some(pinned) = row.and_then(Route::of_row) {
+            Some(pinned)
+        } else {
+            Some(self.mappings.route(&self.settings.bucket, key).await?)
+        };
+        let file_name =
+            parameters::base_name(key).filter(|_| self.settings.use_s3_key_for_mex_filename);
+        parameters::read(object, route, file_name)
     }
 
     async fn row(&self, row: &str, invocation: &Invocation) -> Result<SendResponse, Error> {
@@ -199,8 +235,10 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
             Claimed::Mine(row) => row,
             // This execution's own work, done before the answer was lost.
             Claimed::Taken(row)
-                if row.status == Some(Status::Sent)
-                    && row.execution.as_deref() == Some(&invocation.execution) =>
+                if matches!(
+                    row.status,
+                    Some(Status::Sent | Status::Delivered | Status::Undelivered)
+                ) && row.execution.as_deref() == Some(&invocation.execution) =>
             {
                 return Ok(self.sent(&row));
             }
@@ -256,8 +294,8 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
             let due = if failure.is_temporary() {
                 until(invocation) + pause.unwrap_or_default()
             } else {
-                // Nobody retries it: whoever comes next, the sweep or an operator, may take it up at once.
-                clock::now()
+                // Nobody retries it: somebody has to correct something first.
+                clock::now() + clock::backoff(hold.attempts.saturating_sub(1))
             };
             self.rows.attempt_failed(hold, failure, due).await
         };
@@ -295,3 +333,6 @@ fn ended(outcome: &'static str, row: Option<String>) -> SendResponse {
         ..SendResponse::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

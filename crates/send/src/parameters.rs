@@ -5,6 +5,10 @@ use mesh_pipeline::metadata::unquote;
 use mesh_pipeline::store::SourceObject;
 use mesh_pipeline::{Error, Fault};
 
+use crate::mapping::Route;
+
+const FROM: &str = "mex-from";
+
 /// How an object is to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Parameters {
@@ -18,26 +22,49 @@ pub(crate) struct Parameters {
     pub(crate) compressed: bool,
 }
 
-/// Reads the metadata; every problem is named at once.
-pub(crate) fn read(object: &SourceObject) -> Result<Parameters, Error> {
+/// Whether the metadata say from whom the message is; if not, a mapping does.
+pub(crate) fn names_sender(object: &SourceObject) -> bool {
+    value(object, FROM).is_some()
+}
+
+/// The part of a key after its last `/`, for a message whose metadata give no file name.
+pub(crate) fn base_name(key: &str) -> Option<&str> {
+    let name = key.rsplit_once('/').map_or(key, |(_, name)| name);
+    (!name.is_empty()).then_some(name)
+}
+
+fn value(object: &SourceObject, name: &str) -> Option<String> {
+    let value = object.attributes.metadata.get(name)?;
+    Some(unquote(value)).filter(|value| !value.is_empty())
+}
+
+/// Reads the metadata; every problem is named at once. A route stands for mex-from, mex-to and mex-workflowid.
+pub(crate) fn read(
+    object: &SourceObject,
+    route: Option<Route>,
+    file_name: Option<&str>,
+) -> Result<Parameters, Error> {
     let mut problems = Vec::new();
-    let value = |name: &str| {
-        object
-            .attributes
-            .metadata
-            .get(name)
-            .map(|value| unquote(value))
-            .filter(|value| !value.is_empty())
-    };
+    let value = |name: &str| value(object, name);
     let mut required = |name: &str| {
         value(name).unwrap_or_else(|| {
             problems.push(format!("metadata {name} is missing"));
             String::new()
         })
     };
-    let from = required("mex-from");
-    let to = required("mex-to");
-    let workflow_id = required("mex-workflowid");
+    let sender_is = match route {
+        Some(_) => "the mapping's src_mailbox",
+        None => "metadata mex-from",
+    };
+    let Route {
+        from,
+        to,
+        workflow_id,
+    } = route.unwrap_or_else(|| Route {
+        from: required(FROM),
+        to: required("mex-to"),
+        workflow_id: required("mex-workflowid"),
+    });
     let mut flag = |name: &str| {
         value(name).and_then(|value| {
             let parsed = boolean(&value);
@@ -60,7 +87,7 @@ pub(crate) fn read(object: &SourceObject) -> Result<Parameters, Error> {
         workflow_id,
         subject: value("mex-subject"),
         local_id: value("mex-localid"),
-        file_name: value("mex-filename"),
+        file_name: value("mex-filename").or_else(|| file_name.map(str::to_owned)),
         partner_id: value("mex-partnerid"),
         content_checksum: value("mex-content-checksum"),
         content_encrypted,
@@ -72,7 +99,7 @@ pub(crate) fn read(object: &SourceObject) -> Result<Parameters, Error> {
         Ok(mailbox) => Some(mailbox),
         Err(_) if from.is_empty() => None,
         Err(error) => {
-            problems.push(format!("metadata mex-from is no mailbox id: {error}"));
+            problems.push(format!("{sender_is} is no mailbox id: {error}"));
             None
         }
     };
@@ -134,11 +161,11 @@ mod tests {
 
     #[test]
     fn values_are_unquoted_and_the_mailbox_is_upper_case() {
-        let parameters = read(&with(&[
+        let quoted = with(&[
             ("mex-subject", "my+subject+%24%C2%A3%25"),
             ("mex-localid", ""),
-        ]))
-        .unwrap();
+        ]);
+        let parameters = read(&quoted, None, None).unwrap();
         assert_eq!(parameters.mailbox.as_ref(), "X26ABC1");
         assert_eq!(
             parameters.message.subject.as_deref(),
@@ -149,7 +176,7 @@ mod tests {
 
     #[test]
     fn everything_that_is_missing_is_named_at_once() {
-        let error = read(&object(&[("mex-to", "X26ABC2")])).unwrap_err();
+        let error = read(&object(&[("mex-to", "X26ABC2")]), None, None).unwrap_err();
         assert_eq!(error.name(), "InvalidParameters");
         let text = error.chain();
         assert!(
@@ -162,12 +189,18 @@ mod tests {
     fn an_empty_object_is_refused() {
         let mut empty = with(&[]);
         empty.size = 0;
-        assert!(read(&empty).unwrap_err().chain().contains("empty"));
+        assert!(
+            read(&empty, None, None)
+                .unwrap_err()
+                .chain()
+                .contains("empty")
+        );
     }
 
     #[test]
     fn a_control_character_is_refused_without_the_value() {
-        let error = read(&with(&[("mex-subject", "secret%09subject")])).unwrap_err();
+        let control = with(&[("mex-subject", "secret%09subject")]);
+        let error = read(&control, None, None).unwrap_err();
         let text = error.chain();
         assert!(
             text.contains("Mex-Subject") && text.contains("U+0009"),
@@ -185,10 +218,46 @@ mod tests {
             ("NO", false),
             ("f", false),
         ] {
-            let parameters = read(&with(&[("mex-content-compress", text)])).unwrap();
+            let object = with(&[("mex-content-compress", text)]);
+            let parameters = read(&object, None, None).unwrap();
             assert_eq!(parameters.compress, Some(expected), "{text}");
         }
-        let error = read(&with(&[("mex-content-compress", "perhaps")])).unwrap_err();
+        let object = with(&[("mex-content-compress", "perhaps")]);
+        let error = read(&object, None, None).unwrap_err();
         assert!(error.chain().contains("mex-content-compress is neither"));
+    }
+    #[test]
+    fn a_route_wins_over_the_metadata_and_its_sender_is_checked() {
+        let route = |from: &str| Route {
+            from: from.to_owned(),
+            to: "X26ABC3".to_owned(),
+            workflow_id: "MAPPED".to_owned(),
+        };
+        let object = object(&[("mex-to", "X26ABC2"), ("mex-workflowid", "W")]);
+        assert!(!names_sender(&object));
+        let parameters = read(&object, Some(route("x26abc9")), None).unwrap();
+        assert_eq!(parameters.mailbox.as_ref(), "X26ABC9");
+        assert_eq!(parameters.message.to, "X26ABC3");
+        assert_eq!(parameters.message.workflow_id, "MAPPED");
+        let error = read(&object, Some(route("no/mailbox")), None).unwrap_err();
+        assert!(
+            error.chain().contains("src_mailbox is no mailbox id"),
+            "{}",
+            error.chain()
+        );
+    }
+
+    #[test]
+    fn the_metadatas_file_name_wins_over_the_keys() {
+        assert_eq!(base_name("outbound/a/b c.csv"), Some("b c.csv"));
+        assert_eq!(base_name("outbound.csv"), Some("outbound.csv"));
+        assert_eq!(base_name("outbound/"), None);
+        let name = |metadata: &[(&str, &str)], key| {
+            read(&with(metadata), None, key).unwrap().message.file_name
+        };
+        assert_eq!(name(&[], Some("k.csv")).as_deref(), Some("k.csv"));
+        let given = [("mex-filename", "given.csv")];
+        assert_eq!(name(&given, Some("k.csv")).as_deref(), Some("given.csv"));
+        assert_eq!(name(&[], None), None);
     }
 }

@@ -80,6 +80,9 @@ mod tests {
             set_local_id: true,
             uncertain_send_wait: time::Duration::seconds(300),
             on_uncertain_send: OnUncertain::Hold,
+            use_s3_key_for_mex_filename: false,
+            send_copied_objects: false,
+            send_messages_enabled: true,
         }
     }
 

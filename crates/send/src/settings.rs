@@ -7,6 +7,10 @@ use mesh_pipeline::settings::{MeshSettings, Reader, RowSettings};
 
 /// The function's settings.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a variable of the Terraform module"
+)]
 pub struct Settings {
     /// Where MESH and its secrets are.
     pub mesh: MeshSettings,
@@ -28,6 +32,12 @@ pub struct Settings {
     pub uncertain_send_wait: time::Duration,
     /// `ON_UNCERTAIN_SEND`.
     pub on_uncertain_send: OnUncertain,
+    /// `USE_S3_KEY_FOR_MEX_FILENAME`: the key's base name is the file name where the metadata give none.
+    pub use_s3_key_for_mex_filename: bool,
+    /// `SEND_COPIED_OBJECTS`: a copied object is sent as well.
+    pub send_copied_objects: bool,
+    /// `SEND_MESSAGES_ENABLED`: false: no message is begun.
+    pub send_messages_enabled: bool,
 }
 
 /// What to do when it can't be known whether MESH has a message.
@@ -71,6 +81,9 @@ impl Settings {
                 reader.bounded("UNCERTAIN_SEND_WAIT_SECONDS", 1..=86_400),
             ),
             on_uncertain_send: reader.value("ON_UNCERTAIN_SEND"),
+            use_s3_key_for_mex_filename: reader.value("USE_S3_KEY_FOR_MEX_FILENAME"),
+            send_copied_objects: reader.value("SEND_COPIED_OBJECTS"),
+            send_messages_enabled: reader.value("SEND_MESSAGES_ENABLED"),
         }
     }
 }

@@ -2,17 +2,18 @@
 
 use mesh_client::{MailboxId, MessageId, OutgoingMessage};
 use mesh_pipeline::rows::{Hold, OutboundRows, Posting, Row, Status};
+use mesh_pipeline::secrets::SecretSource;
 use mesh_pipeline::state::{Invocation, SendResponse};
 use mesh_pipeline::store::ObjectReader;
 use mesh_pipeline::{Error, Fault, clock};
 use time::Duration;
 use tracing::info;
 
-use crate::Send;
 use crate::chunk::{ChunkSource, gone};
 use crate::outbox::{ChunkPosted, Outbox, Posted};
-use crate::parameters::{self, Parameters};
+use crate::parameters::Parameters;
 use crate::plan::Plan;
+use crate::{Send, ended};
 
 // What is left of an invocation must be enough for another chunk, and at least this.
 const MARGIN: Duration = Duration::seconds(60);
@@ -37,7 +38,7 @@ pub(crate) struct Work {
     version_id: String,
 }
 
-impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
+impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O, S> {
     /// Goes on from what the row says, until all is sent, time runs out, or there is something to wait for.
     pub(crate) async fn transfer(
         &self,
@@ -58,8 +59,21 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
         loop {
             let started = clock::now();
             next = match next {
+                Next::First if !self.settings.send_messages_enabled => {
+                    self.rows.postpone(hold, clock::now()).await?;
+                    info!(
+                        row = hold.row,
+                        "waits: send_messages_enabled is false; it is sent once that is true again"
+                    );
+                    return Ok(ended("waiting", Some(hold.row.clone())));
+                }
                 Next::First => self.first_chunk(&work, known.as_ref(), invocation).await?,
-                Next::Pause(pause) => return Ok(waiting(&hold.row, pause)),
+                Next::Pause(pause) => {
+                    self.rows
+                        .postpone(hold, crate::until(invocation) + pause)
+                        .await?;
+                    return Ok(waiting(&hold.row, pause));
+                }
                 Next::Chunk(message, chunk) if chunk > work.plan.chunks => {
                     let row = self.rows.sent(hold).await?;
                     info!(logReference = "MESHSEND0008", row = hold.row, message_id = %message, "sent");
@@ -85,7 +99,10 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
         let mut message = match known {
             Some(parameters) => parameters.message.clone(),
             None => match self.objects.find(&work.key, Some(&work.version_id)).await? {
-                Some(object) => parameters::read(&object)?.message,
+                Some(object) => {
+                    let pinned = Some(&work.row);
+                    self.parameters(&work.key, &object, pinned).await?.message
+                }
                 None => return Err(gone(&work.key, &work.version_id)),
             },
         };

@@ -1,10 +1,11 @@
 //! What the function was called for.
 
 use aws_lambda_events::eventbridge::EventBridgeEvent;
-use mesh_pipeline::{Error, Fault};
+use mesh_pipeline::store::SourceObject;
+use mesh_pipeline::{Error, Fault, clock};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 /// What to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,29 @@ pub(crate) struct Put {
     pub(crate) key: String,
     pub(crate) version_id: Option<String>,
     pub(crate) time: Option<OffsetDateTime>,
+}
+
+// S3's clocks, and its times by the second.
+const CLOCKS: Duration = Duration::minutes(1);
+
+impl Put {
+    /// Whether the object is a later one than the event tells of. An event that names a version can't be mistaken;
+    /// one that names none, as CloudTrail's may, stands for the object that was put at its time, not for a copy or
+    /// another object that has taken its place.
+    pub(crate) fn is_older_than(&self, object: &SourceObject) -> bool {
+        match (&self.version_id, self.time, object.put_at) {
+            (None, Some(time), Some(put_at)) => put_at > time + CLOCKS,
+            _ => false,
+        }
+    }
+
+    /// What tells an object that is gone from another one under its key.
+    pub(crate) fn missing_identity(&self) -> String {
+        match self.version_id.as_deref() {
+            Some(version) if version != "null" => version.to_owned(),
+            _ => format!("null {}", self.time.map(clock::iso).unwrap_or_default()),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -69,9 +93,11 @@ struct ResponseElements {
 }
 
 const SENDING: [&str; 2] = ["PutObject", "CompleteMultipartUpload"];
+const COPYING: &str = "CopyObject";
 
-/// Reads the request in any of its shapes.
-pub(crate) fn parse(request: &Value) -> Result<Trigger, Error> {
+/// Reads the request in any of its shapes; `copies`: a copied object is sent as well.
+pub(crate) fn parse(request: &Value, copies: bool) -> Result<Trigger, Error> {
+    let sends = |call: &str| SENDING.contains(&call) || (copies && call == COPYING);
     if let Some(row) = request.get("row") {
         return match row.as_str() {
             Some(row) if row.starts_with("out#") => Ok(Trigger::Row(row.to_owned())),
@@ -84,10 +110,7 @@ pub(crate) fn parse(request: &Value) -> Result<Trigger, Error> {
         Some("Object Created") => {
             let event: EventBridgeEvent<ObjectCreated> = event(request)?;
             let detail = event.detail;
-            if detail
-                .reason
-                .is_some_and(|reason| !SENDING.contains(&reason.as_str()))
-            {
+            if detail.reason.is_some_and(|reason| !sends(&reason)) {
                 return Ok(Trigger::Other(
                     "only a put object is sent, not a copied one",
                 ));
@@ -102,7 +125,8 @@ pub(crate) fn parse(request: &Value) -> Result<Trigger, Error> {
         Some("AWS API Call via CloudTrail") => {
             let event: EventBridgeEvent<ApiCall> = event(request)?;
             let detail = event.detail;
-            if !SENDING.contains(&detail.event_name.as_str()) || detail.error_code.is_some() {
+            if !sends(&detail.event_name) || detail.error_code.is_some_and(|code| !code.is_empty())
+            {
                 return Ok(Trigger::Other("the recorded call put no object"));
             }
             Ok(Trigger::Put(Put {
@@ -110,7 +134,8 @@ pub(crate) fn parse(request: &Value) -> Result<Trigger, Error> {
                 key: detail.request_parameters.key,
                 version_id: detail
                     .response_elements
-                    .and_then(|elements| elements.version_id),
+                    .and_then(|elements| elements.version_id)
+                    .filter(|id| !id.is_empty()),
                 time: time_of(request),
             }))
         }
@@ -132,7 +157,7 @@ fn time_of(request: &Value) -> Option<OffsetDateTime> {
     request
         .get("time")
         .and_then(Value::as_str)
-        .and_then(mesh_pipeline::clock::parse_iso)
+        .and_then(clock::parse_iso)
 }
 
 fn unknown(why: &str) -> Error {
@@ -156,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_put_object_is_sent_under_its_key_as_it_comes() {
-        let Trigger::Put(put) = parse(&created("PutObject")).unwrap() else {
+        let Trigger::Put(put) = parse(&created("PutObject"), false).unwrap() else {
             panic!("not a put");
         };
         assert_eq!(put.bucket, "live-mesh");
@@ -166,11 +191,16 @@ mod tests {
     }
 
     #[test]
-    fn a_copied_object_is_not() {
-        assert!(matches!(
-            parse(&created("CopyObject")).unwrap(),
-            Trigger::Other(_)
-        ));
+    fn a_copied_object_is_only_if_the_setting_says_so() {
+        let copied = created("CopyObject");
+        assert!(matches!(parse(&copied, false).unwrap(), Trigger::Other(_)));
+        assert!(matches!(parse(&copied, true).unwrap(), Trigger::Put(_)));
+        let record = json!({
+            "detail-type": "AWS API Call via CloudTrail", "source": "aws.s3",
+            "detail": {"eventName": "CopyObject", "requestParameters": {"bucketName": "live-mesh", "key": "outbound/a"}}
+        });
+        assert!(matches!(parse(&record, false).unwrap(), Trigger::Other(_)));
+        assert!(matches!(parse(&record, true).unwrap(), Trigger::Put(_)));
     }
 
     #[test]
@@ -181,7 +211,7 @@ mod tests {
                        "requestParameters": {"bucketName": "live-mesh", "key": "outbound/a"},
                        "responseElements": {"x-amz-version-id": "v1"}}
         });
-        let Trigger::Put(put) = parse(&record).unwrap() else {
+        let Trigger::Put(put) = parse(&record, false).unwrap() else {
             panic!("not a put");
         };
         assert_eq!(
@@ -191,19 +221,37 @@ mod tests {
     }
 
     #[test]
+    fn a_record_without_answer_is_a_put_of_no_known_version() {
+        for elements in [json!(null), json!({}), json!({"x-amz-version-id": ""})] {
+            let record = json!({
+                "detail-type": "AWS API Call via CloudTrail", "source": "aws.s3",
+                "detail": {"eventName": "PutObject", "requestParameters": {"bucketName": "live-mesh", "key": "outbound/a"},
+                           "responseElements": elements}
+            });
+            let Trigger::Put(put) = parse(&record, false).unwrap() else {
+                panic!("not a put");
+            };
+            assert_eq!(put.version_id, None);
+        }
+    }
+
+    #[test]
     fn a_call_that_s3_refused_is_not() {
         let record = json!({
             "detail-type": "AWS API Call via CloudTrail", "source": "aws.s3",
             "detail": {"eventName": "PutObject", "errorCode": "AccessDenied",
                        "requestParameters": {"bucketName": "live-mesh", "key": "outbound/a"}, "responseElements": null}
         });
-        assert!(matches!(parse(&record).unwrap(), Trigger::Other(_)));
+        assert!(matches!(parse(&record, false).unwrap(), Trigger::Other(_)));
     }
 
     #[test]
     fn an_earlier_answer_goes_on_by_its_row() {
         let answer = json!({"statusCode": 200, "complete": false, "row": "out#ab", "next_chunk": 3, "events": []});
-        assert_eq!(parse(&answer).unwrap(), Trigger::Row("out#ab".to_owned()));
+        assert_eq!(
+            parse(&answer, false).unwrap(),
+            Trigger::Row("out#ab".to_owned())
+        );
     }
 
     #[test]
@@ -214,7 +262,7 @@ mod tests {
             json!({"detail-type": "Object Created", "source": "aws.s3", "detail": {"secret": "value"}}),
             json!(null),
         ] {
-            let error = parse(&request).unwrap_err();
+            let error = parse(&request, false).unwrap_err();
             assert_eq!(error.name(), "InvalidInput");
             assert!(!error.chain().contains("value"), "{}", error.chain());
         }

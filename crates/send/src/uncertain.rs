@@ -2,6 +2,7 @@
 
 use mesh_client::{LocalIdLookup, Tracking};
 use mesh_pipeline::rows::{OutboundRows, Posting, Row};
+use mesh_pipeline::secrets::SecretSource;
 use mesh_pipeline::store::ObjectReader;
 use mesh_pipeline::{Error, Fault, clock};
 use time::{Duration, OffsetDateTime};
@@ -15,7 +16,7 @@ use crate::transfer::{Next, Work};
 // MESH's clock and ours may differ by this much.
 const CLOCKS: Duration = Duration::minutes(2);
 
-impl<M: Outbox, R: OutboundRows, O: ObjectReader> Send<M, R, O> {
+impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O, S> {
     /// Finds out, and notes it in the row.
     pub(crate) async fn settle(&self, work: &Work) -> Result<Next, Error> {
         let next = self.find_out(work).await?;

@@ -158,7 +158,7 @@ impl Change {
         self.and(&format!("{placeholder} >= :least_{name}"))
     }
 
-    /// The row must be this execution's, or its time must have passed.
+    /// The row must be this execution's, or released, or its time must have passed.
     pub(super) fn when_execution_or_due(mut self, execution: &str) -> Self {
         let owner = self.name("execution");
         let due = self.name("next_attempt_at");
@@ -168,7 +168,10 @@ impl Change {
             ":now".to_owned(),
             AttributeValue::S(clock::iso(clock::now())),
         );
-        self.and(&format!("({owner} = :me OR {due} < :now)"))
+        let released = self.name("released");
+        self.and(&format!(
+            "({owner} = :me OR attribute_exists({released}) OR {due} < :now)"
+        ))
     }
 
     fn and(mut self, condition: &str) -> Self {

@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use mesh_client::MessageId;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use super::{Row, Status};
 use crate::error::Error;
@@ -66,9 +66,12 @@ pub enum Posting {
     NotSent,
 }
 
+/// How long after a message was sent MESH is first asked what became of it: its recipient looks every few minutes.
+pub const FIRST_LOOK: Duration = Duration::minutes(5);
+
 /// What the sending functions do with rows. Every change is refused, as `AwsUnavailable`, when the row is no longer the execution's.
 pub trait OutboundRows: Send + Sync {
-    /// Makes the row, or takes over one that is this execution's or whose time has passed.
+    /// Makes the row, or takes over one that is this execution's, was released, or whose time has passed.
     fn claim(
         &self,
         claim: &Claim,
@@ -76,7 +79,7 @@ pub trait OutboundRows: Send + Sync {
         until: OffsetDateTime,
     ) -> impl Future<Output = Result<Claimed, Error>> + Send;
 
-    /// Takes over a row that is this execution's or whose time has passed.
+    /// Takes over a row that is this execution's, was released, or whose time has passed.
     fn resume(
         &self,
         row: &str,
@@ -123,10 +126,18 @@ pub trait OutboundRows: Send + Sync {
         next_chunk: u32,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// MESH has accepted the whole message.
+    /// Nothing is to be done before `until`; then the sweep takes the row up.
+    fn postpone(
+        &self,
+        hold: &Hold,
+        until: OffsetDateTime,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// MESH has accepted the whole message; what becomes of it is tracked.
     fn sent(&self, hold: &Hold) -> impl Future<Output = Result<Row, Error>> + Send;
 
-    /// An attempt failed; the row stays open until `until`, then the sweep takes it up.
+    /// An attempt failed; the sweep takes the row up after `until`. If the error is not temporary, the execution ends
+    /// with it, and the row is released: an operator need not wait.
     fn attempt_failed(
         &self,
         hold: &Hold,

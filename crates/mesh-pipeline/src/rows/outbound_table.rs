@@ -7,16 +7,13 @@ use mesh_client::MessageId;
 use time::OffsetDateTime;
 
 use super::change::Change;
-use super::outbound::{Claim, Claimed, Hold, OutboundRows, Posting};
+use super::due::Due;
+use super::outbound::{Claim, Claimed, FIRST_LOOK, Hold, OutboundRows, Posting};
 use super::table::{Changed, DynamoRows, parse};
 use super::{Row, Status, recordable_recipient};
 use crate::aws::aws_error;
 use crate::clock;
 use crate::error::{Error, Fault};
-
-// Keys of the sparse index: what the sweep takes up, and what waits for an operator.
-const DUE_SEND: &str = "send";
-const DUE_HELD: &str = "held";
 
 const OPEN: [Status; 3] = [Status::Claimed, Status::Posting, Status::Sending];
 
@@ -48,7 +45,7 @@ impl OutboundRows for DynamoRows {
             attempts: Some(1),
             next_chunk: Some(1),
             next_attempt_at: Some(clock::iso(until)),
-            due: Some(DUE_SEND.to_owned()),
+            due: Some(Due::Send.as_str().to_owned()),
             execution: Some(execution.to_owned()),
             timestamp: Some(now.clone()),
             updated_at: Some(now),
@@ -71,6 +68,7 @@ impl OutboundRows for DynamoRows {
             .text("execution", execution)
             .text("next_attempt_at", clock::iso(until))
             .add("attempts", 1)
+            .remove(&["released"])
             .when_status(&OPEN, false);
         match self.change(change).await? {
             Changed::Done(row) => Ok(Claimed::Mine(row)),
@@ -160,11 +158,22 @@ impl OutboundRows for DynamoRows {
         self.mine(&hold.row, change).await.map(drop)
     }
 
+    async fn postpone(&self, hold: &Hold, until: OffsetDateTime) -> Result<(), Error> {
+        let change = Change::of(&hold.row)
+            .text("next_attempt_at", clock::iso(until))
+            .when_held(hold)
+            .when_status(&OPEN, false);
+        self.mine(&hold.row, change).await.map(drop)
+    }
+
     async fn sent(&self, hold: &Hold) -> Result<Row, Error> {
+        let now = clock::now();
         let change = Change::of(&hold.row)
             .status(Status::Sent)
-            .number("expires_at", self.expiry())
-            .remove(&["due", "next_attempt_at", "next_chunk", "error"])
+            .text_once("sent_at", clock::iso(now))
+            .text("due", Due::Track.as_str())
+            .text("next_attempt_at", clock::iso(now + FIRST_LOOK))
+            .remove(&["next_chunk", "error"])
             .when_held(hold)
             .when_status(&[Status::Sending, Status::Sent], false);
         self.mine(&hold.row, change).await
@@ -181,6 +190,11 @@ impl OutboundRows for DynamoRows {
             .text("next_attempt_at", clock::iso(until))
             .when_held(hold)
             .when_status(&OPEN, false);
+        let change = if error.is_temporary() {
+            change
+        } else {
+            change.flag("released")
+        };
         self.mine(&hold.row, change).await.map(drop)
     }
 
@@ -195,7 +209,7 @@ impl OutboundRows for DynamoRows {
             );
         // A held row waits for an operator: it is open, and an open row must not expire.
         let change = if status == Status::Held {
-            change.text("due", DUE_HELD)
+            change.text("due", Due::Held.as_str())
         } else {
             change
                 .number("expires_at", self.expiry())
@@ -205,14 +219,14 @@ impl OutboundRows for DynamoRows {
     }
 
     async fn has_rival(&self, row: &str, local_id: &str) -> Result<bool, Error> {
-        for due in [DUE_SEND, DUE_HELD] {
+        for due in [Due::Send, Due::Held] {
             let mut pages = self
                 .client
                 .query()
                 .table_name(&self.table)
                 .index_name("due")
                 .key_condition_expression("due = :due")
-                .expression_attribute_values(":due", AttributeValue::S(due.to_owned()))
+                .expression_attribute_values(":due", AttributeValue::S(due.as_str().to_owned()))
                 .into_paginator()
                 .send();
             while let Some(page) = pages.next().await {

@@ -4,8 +4,10 @@ use std::future::Future;
 use std::ops::Range;
 
 use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
+use time::OffsetDateTime;
 
 use super::{Attributes, Bucket};
 use crate::aws::aws_error;
@@ -18,6 +20,8 @@ pub struct SourceObject {
     pub version_id: String,
     /// Its ETag and when it was put: what tells one object from the next where there are no versions.
     pub fingerprint: String,
+    /// When it was put, to the second; of a multipart upload, when that was begun.
+    pub put_at: Option<OffsetDateTime>,
     /// Its bytes.
     pub size: u64,
     /// Its Content-Encoding: set when it is compressed already.
@@ -69,33 +73,7 @@ impl ObjectReader for Bucket {
             .send()
             .await;
         match result {
-            Ok(head) => Ok(Some(SourceObject {
-                version_id: head
-                    .version_id
-                    .or_else(|| version_id.map(str::to_owned))
-                    .unwrap_or_else(|| "null".to_owned()),
-                fingerprint: format!(
-                    "{} {}",
-                    head.e_tag.unwrap_or_default(),
-                    head.last_modified.map_or(0, |time| time.secs())
-                ),
-                size: head
-                    .content_length
-                    .and_then(|size| size.try_into().ok())
-                    .unwrap_or(0),
-                content_encoding: head
-                    .content_encoding
-                    .filter(|encoding| !encoding.is_empty()),
-                attributes: Attributes {
-                    content_type: head.content_type,
-                    metadata: head
-                        .metadata
-                        .unwrap_or_default()
-                        .into_iter()
-                        .map(|(key, value)| (key.to_lowercase(), value))
-                        .collect(),
-                },
-            })),
+            Ok(head) => Ok(Some(described(head, version_id))),
             Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(aws_error(self.describe("looking at", key), error)),
         }
@@ -130,9 +108,75 @@ impl ObjectReader for Bucket {
     }
 }
 
+fn described(head: HeadObjectOutput, version_id: Option<&str>) -> SourceObject {
+    SourceObject {
+        version_id: head
+            .version_id
+            .or_else(|| version_id.map(str::to_owned))
+            .unwrap_or_else(|| "null".to_owned()),
+        fingerprint: format!(
+            "{} {}",
+            head.e_tag.unwrap_or_default(),
+            head.last_modified.map_or(0, |time| time.secs())
+        ),
+        put_at: head
+            .last_modified
+            .and_then(|time| OffsetDateTime::from_unix_timestamp(time.secs()).ok()),
+        size: head
+            .content_length
+            .and_then(|size| size.try_into().ok())
+            .unwrap_or(0),
+        content_encoding: head
+            .content_encoding
+            .filter(|encoding| !encoding.is_empty()),
+        attributes: Attributes {
+            content_type: head.content_type,
+            // S3 writes them in lower case; a store that stands in for it may not.
+            metadata: head
+                .metadata
+                .unwrap_or_default()
+                .into_iter()
+                .map(|(key, value)| (key.to_lowercase(), value))
+                .collect(),
+        },
+    }
+}
+
 // 405: the version is a delete marker.
 fn is_missing<E>(error: &SdkError<E>) -> bool {
     error
         .raw_response()
         .is_some_and(|response| matches!(response.status().as_u16(), 404 | 405))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_s3::primitives::DateTime;
+
+    #[test]
+    fn metadata_keys_are_read_in_any_case_and_values_as_they_are() {
+        let head = HeadObjectOutput::builder()
+            .metadata("Mex-From", "X26ABC1")
+            .metadata("MEX-SUBJECT", "As+It+Is")
+            .build();
+        let object = described(head, Some("v1"));
+        assert_eq!(object.version_id, "v1");
+        assert_eq!(object.attributes.metadata["mex-from"], "X26ABC1");
+        assert_eq!(object.attributes.metadata["mex-subject"], "As+It+Is");
+    }
+
+    #[test]
+    fn without_versions_an_object_is_known_by_etag_and_time() {
+        let identity = |etag: &str, seconds: i64| {
+            let head = HeadObjectOutput::builder()
+                .e_tag(etag)
+                .last_modified(DateTime::from_secs(seconds))
+                .build();
+            described(head, None).identity().to_owned()
+        };
+        assert_eq!(identity("a", 1), identity("a", 1));
+        assert_ne!(identity("a", 1), identity("b", 1));
+        assert_ne!(identity("a", 1), identity("a", 2));
+    }
 }
