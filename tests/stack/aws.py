@@ -131,6 +131,7 @@ def serve(directory, port):
     time_scale = float(os.environ.get("STACK_TIME_SCALE", "1"))
     default_user_config["stepfunctions"] = {"execute_state_machine": True}
     patches.refuse_unknown_actions()
+    patches.list_parameters_while_they_change()
     identities.apply(directory / "calls.jsonl")
     patch_s3.apply()
     patch_states.apply(url, time_scale)

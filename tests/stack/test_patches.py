@@ -13,8 +13,9 @@ import botocore
 import pytest
 import requests
 from botocore.config import Config
+from moto.ssm.models import ParameterDict
 from stack import aws as server
-from stack import patch_events, servers
+from stack import patch_events, patches, servers
 
 CREATED = {"source": ["aws.s3"], "detail-type": ["Object Created"]}
 
@@ -707,3 +708,10 @@ def test_a_trail_tells_of_nothing_that_it_does_not_select(aws, changed):
     # CloudTrail's delay in this stack.
     time.sleep(1)
     queue.bodies(0)
+
+
+def test_parameters_are_listed_while_others_are_put():
+    patches.list_parameters_while_they_change()
+    parameters = ParameterDict("123456789012", server.REGION)
+    parameters["/first"] = []
+    assert [parameters.setdefault("/second", name) for name in parameters] == ["/first"]
