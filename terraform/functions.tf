@@ -1,5 +1,22 @@
+# Functions, log groups and roles stand one by one, at the addresses of the NHS's module: a state moves in,
+# and back, by a change of the module's source alone.
+
 locals {
-  zips_dir       = coalesce(var.function_zips_dir, "${path.module}/../dist")
+  zips_dir = coalesce(var.function_zips_dir, "${path.module}/../dist${var.architecture == "x86_64" ? "" : "/${var.architecture}"}")
+  zips = {
+    poll_mailbox        = "${local.zips_dir}/poll.zip"
+    fetch_message_chunk = "${local.zips_dir}/fetch-chunk.zip"
+    acknowledge_message = "${local.zips_dir}/ack.zip"
+    send_message_chunk  = "${local.zips_dir}/send.zip"
+  }
+  zip_is_missing = {
+    for function, zip in local.zips : function =>
+    "The function's zip ${zip} is missing: take a release, run `make build` in the repository's root, or set function_zips_dir to the folder that holds the zips."
+  }
+  function_name = { for function in keys(local.zips) : function => "${local.name}-${replace(function, "_", "-")}" }
+  runtime       = "provided.al2023"
+  tracing_mode  = var.tracing_enabled ? "Active" : "PassThrough"
+
   secrets_prefix = "/${local.name}/mesh"
 
   environment = {
@@ -8,106 +25,316 @@ locals {
     MESSAGES_TABLE            = aws_dynamodb_table.messages.name
     ROW_RETENTION_DAYS        = tostring(var.message_row_retention_in_days)
     SECRETS_PREFIX            = local.secrets_prefix
-    SECRETS_SOURCE            = "parameter-store"
-    VERIFY_CHECKS_COMMON_NAME = "true"
+    SECRETS_SOURCE            = var.use_secrets_manager ? "secrets-manager" : "parameter-store"
+    VERIFY_CHECKS_COMMON_NAME = tostring(var.verify_checks_common_name)
     VERIFY_SSL                = tostring(var.verify_ssl)
   }
   lease_environment = { LEASES_TABLE = aws_dynamodb_table.leases.name }
   try_environment   = { MAX_ATTEMPTS = tostring(var.max_attempts) }
-  bucket_environment = {
-    BUCKET       = aws_s3_bucket.mesh.id
+  send_environment  = { SEND_MESSAGES_ENABLED = tostring(var.send_messages_enabled) }
+  event_environment = {
     BUCKET_ARN   = aws_s3_bucket.mesh.arn
     EVENT_SOURCE = "mesh-client"
   }
+  bucket_environment = merge(local.event_environment, { BUCKET = aws_s3_bucket.mesh.id })
 }
 
-module "poll_mailbox" {
-  source        = "./modules/lambda"
-  name          = "${local.name}-poll-mailbox"
-  description   = "Lists what waits in a MESH mailbox, or shakes hands"
-  zip           = "${local.zips_dir}/poll.zip"
-  memory_size   = 128
-  timeout       = 300
-  log_group_arn = aws_cloudwatch_log_group.poll_mailbox.arn
-  policy        = data.aws_iam_policy_document.poll_mailbox.json
-  tags          = local.tags
-  environment = merge(local.environment, local.lease_environment, local.try_environment, {
-    FETCH_BATCH_SIZE = tostring(var.fetch_batch_size)
-    PAGE_LIMIT       = tostring(var.get_messages_page_limit)
-  })
-}
+# Lists what waits in a MESH mailbox, or shakes hands
 
-module "fetch_message_chunk" {
-  source        = "./modules/lambda"
-  name          = "${local.name}-fetch-message-chunk"
-  description   = "Streams MESH messages into the bucket"
-  zip           = "${local.zips_dir}/fetch-chunk.zip"
-  memory_size   = 256
-  timeout       = 900
-  log_group_arn = aws_cloudwatch_log_group.fetch_message_chunk.arn
-  policy        = data.aws_iam_policy_document.fetch_message_chunk.json
-  tags          = local.tags
-  environment   = merge(local.environment, local.lease_environment, local.try_environment, local.bucket_environment)
-}
+resource "aws_lambda_function" "poll_mailbox" {
+  #checkov:skip=CKV_AWS_115:The state machine bounds it; reserved concurrency would take from the account's
+  #checkov:skip=CKV_AWS_116:Step Functions invokes it synchronously and deals with its errors
+  #checkov:skip=CKV_AWS_173:Settings alone, never a secret; Lambda encrypts them with a key of AWS
+  #checkov:skip=CKV_AWS_272:A signer is the account's own; a release comes with SHA256SUMS
+  function_name    = local.function_name.poll_mailbox
+  description      = "Lists what waits in a MESH mailbox, or shakes hands"
+  role             = aws_iam_role.poll_mailbox.arn
+  runtime          = local.runtime
+  architectures    = [var.architecture]
+  handler          = "bootstrap"
+  filename         = local.zips.poll_mailbox
+  source_code_hash = try(filebase64sha256(local.zips.poll_mailbox), null)
+  memory_size      = var.memory.poll_mailbox
+  timeout          = var.timeout.poll_mailbox
+  tags             = local.tags
 
-module "acknowledge_message" {
-  source        = "./modules/lambda"
-  name          = "${local.name}-acknowledge-message"
-  description   = "Acknowledges stored MESH messages"
-  zip           = "${local.zips_dir}/ack.zip"
-  memory_size   = 128
-  timeout       = 300
-  log_group_arn = aws_cloudwatch_log_group.acknowledge_message.arn
-  policy        = data.aws_iam_policy_document.acknowledge_message.json
-  tags          = local.tags
-  environment   = merge(local.environment, local.lease_environment)
-}
+  # State machines call a version, so that a running execution keeps the code it began with.
+  publish = true
 
-module "send_message_chunk" {
-  source        = "./modules/lambda"
-  name          = "${local.name}-send-message-chunk"
-  description   = "Streams an object of the bucket into a MESH message"
-  zip           = "${local.zips_dir}/send.zip"
-  memory_size   = 256
-  timeout       = 900
-  log_group_arn = aws_cloudwatch_log_group.send_message_chunk.arn
-  policy        = data.aws_iam_policy_document.send_message_chunk.json
-  tags          = local.tags
-  environment = merge(local.environment, local.bucket_environment, {
-    CHUNK_SIZE                  = tostring(var.chunk_size)
-    COMPRESS_THRESHOLD          = tostring(var.compress_threshold)
-    NEVER_COMPRESS              = tostring(var.never_compress)
-    ON_UNCERTAIN_SEND           = var.on_uncertain_send
-    SET_LOCAL_ID                = tostring(var.set_local_id)
-    UNCERTAIN_SEND_WAIT_SECONDS = tostring(var.uncertain_send_wait_seconds)
-  })
-}
+  environment {
+    variables = merge(local.environment, local.lease_environment, local.try_environment, {
+      FETCH_BATCH_SIZE = tostring(var.fetch_batch_size)
+      PAGE_LIMIT       = tostring(var.get_messages_page_limit)
+    })
+  }
 
-# The log groups stay out of the module above: their addresses are those of the NHS's module.
+  tracing_config {
+    mode = local.tracing_mode
+  }
+
+  dynamic "vpc_config" {
+    for_each = aws_security_group.poll_mailbox
+    content {
+      subnet_ids         = var.subnet_ids
+      security_group_ids = [vpc_config.value.id]
+    }
+  }
+
+  lifecycle {
+    precondition {
+      condition     = fileexists(local.zips.poll_mailbox)
+      error_message = local.zip_is_missing.poll_mailbox
+    }
+  }
+
+  depends_on = [aws_cloudwatch_log_group.poll_mailbox, aws_iam_role_policy.poll_mailbox]
+}
 
 resource "aws_cloudwatch_log_group" "poll_mailbox" {
-  name              = "/aws/lambda/${local.name}-poll-mailbox"
+  name              = "/aws/lambda/${local.function_name.poll_mailbox}"
   retention_in_days = var.cloudwatch_retention_in_days
   kms_key_id        = aws_kms_key.mesh.arn
   tags              = local.tags
+}
+
+resource "aws_iam_role" "poll_mailbox" {
+  name                 = "${local.function_name.poll_mailbox}-role"
+  description          = "Role of the function ${local.function_name.poll_mailbox}"
+  assume_role_policy   = data.aws_iam_policy_document.assume["lambda"].json
+  permissions_boundary = var.permissions_boundary
+  tags                 = local.tags
+}
+
+resource "aws_iam_role_policy" "poll_mailbox" {
+  name   = "${local.function_name.poll_mailbox}-policy"
+  role   = aws_iam_role.poll_mailbox.id
+  policy = data.aws_iam_policy_document.poll_mailbox.json
+}
+
+# Streams MESH messages into the bucket
+
+resource "aws_lambda_function" "fetch_message_chunk" {
+  #checkov:skip=CKV_AWS_115:The state machine bounds it; reserved concurrency would take from the account's
+  #checkov:skip=CKV_AWS_116:Step Functions invokes it synchronously and deals with its errors
+  #checkov:skip=CKV_AWS_173:Settings alone, never a secret; Lambda encrypts them with a key of AWS
+  #checkov:skip=CKV_AWS_272:A signer is the account's own; a release comes with SHA256SUMS
+  function_name    = local.function_name.fetch_message_chunk
+  description      = "Streams MESH messages into the bucket"
+  role             = aws_iam_role.fetch_message_chunk.arn
+  runtime          = local.runtime
+  architectures    = [var.architecture]
+  handler          = "bootstrap"
+  filename         = local.zips.fetch_message_chunk
+  source_code_hash = try(filebase64sha256(local.zips.fetch_message_chunk), null)
+  memory_size      = var.memory.fetch_message_chunk
+  timeout          = var.timeout.fetch_message_chunk
+  tags             = local.tags
+
+  # State machines call a version, so that a running execution keeps the code it began with.
+  publish = true
+
+  environment {
+    variables = merge(local.environment, local.lease_environment, local.try_environment, local.bucket_environment, {
+      USE_LEGACY_INBOUND_LOCATION = tostring(var.use_legacy_inbound_location)
+      USE_SENDER_FILENAME         = tostring(var.use_sender_filename)
+    })
+  }
+
+  tracing_config {
+    mode = local.tracing_mode
+  }
+
+  dynamic "vpc_config" {
+    for_each = aws_security_group.fetch_message_chunk
+    content {
+      subnet_ids         = var.subnet_ids
+      security_group_ids = [vpc_config.value.id]
+    }
+  }
+
+  lifecycle {
+    precondition {
+      condition     = fileexists(local.zips.fetch_message_chunk)
+      error_message = local.zip_is_missing.fetch_message_chunk
+    }
+  }
+
+  depends_on = [aws_cloudwatch_log_group.fetch_message_chunk, aws_iam_role_policy.fetch_message_chunk]
 }
 
 resource "aws_cloudwatch_log_group" "fetch_message_chunk" {
-  name              = "/aws/lambda/${local.name}-fetch-message-chunk"
+  name              = "/aws/lambda/${local.function_name.fetch_message_chunk}"
   retention_in_days = var.cloudwatch_retention_in_days
   kms_key_id        = aws_kms_key.mesh.arn
   tags              = local.tags
+}
+
+resource "aws_iam_role" "fetch_message_chunk" {
+  name                 = "${local.function_name.fetch_message_chunk}-role"
+  description          = "Role of the function ${local.function_name.fetch_message_chunk}"
+  assume_role_policy   = data.aws_iam_policy_document.assume["lambda"].json
+  permissions_boundary = var.permissions_boundary
+  tags                 = local.tags
+}
+
+resource "aws_iam_role_policy" "fetch_message_chunk" {
+  name   = "${local.function_name.fetch_message_chunk}-policy"
+  role   = aws_iam_role.fetch_message_chunk.id
+  policy = data.aws_iam_policy_document.fetch_message_chunk.json
+}
+
+# Acknowledges stored MESH messages
+
+resource "aws_lambda_function" "acknowledge_message" {
+  #checkov:skip=CKV_AWS_115:The state machine bounds it; reserved concurrency would take from the account's
+  #checkov:skip=CKV_AWS_116:Step Functions invokes it synchronously and deals with its errors
+  #checkov:skip=CKV_AWS_173:Settings alone, never a secret; Lambda encrypts them with a key of AWS
+  #checkov:skip=CKV_AWS_272:A signer is the account's own; a release comes with SHA256SUMS
+  function_name    = local.function_name.acknowledge_message
+  description      = "Acknowledges stored MESH messages"
+  role             = aws_iam_role.acknowledge_message.arn
+  runtime          = local.runtime
+  architectures    = [var.architecture]
+  handler          = "bootstrap"
+  filename         = local.zips.acknowledge_message
+  source_code_hash = try(filebase64sha256(local.zips.acknowledge_message), null)
+  memory_size      = var.memory.acknowledge_message
+  timeout          = var.timeout.acknowledge_message
+  tags             = local.tags
+
+  # State machines call a version, so that a running execution keeps the code it began with.
+  publish = true
+
+  environment {
+    variables = merge(local.environment, local.lease_environment)
+  }
+
+  tracing_config {
+    mode = local.tracing_mode
+  }
+
+  dynamic "vpc_config" {
+    for_each = aws_security_group.fetch_message_chunk
+    content {
+      subnet_ids         = var.subnet_ids
+      security_group_ids = [vpc_config.value.id]
+    }
+  }
+
+  lifecycle {
+    precondition {
+      condition     = fileexists(local.zips.acknowledge_message)
+      error_message = local.zip_is_missing.acknowledge_message
+    }
+  }
+
+  depends_on = [aws_cloudwatch_log_group.acknowledge_message, aws_iam_role_policy.acknowledge_message]
 }
 
 resource "aws_cloudwatch_log_group" "acknowledge_message" {
-  name              = "/aws/lambda/${local.name}-acknowledge-message"
+  name              = "/aws/lambda/${local.function_name.acknowledge_message}"
   retention_in_days = var.cloudwatch_retention_in_days
   kms_key_id        = aws_kms_key.mesh.arn
   tags              = local.tags
 }
 
+resource "aws_iam_role" "acknowledge_message" {
+  name                 = "${local.function_name.acknowledge_message}-role"
+  description          = "Role of the function ${local.function_name.acknowledge_message}"
+  assume_role_policy   = data.aws_iam_policy_document.assume["lambda"].json
+  permissions_boundary = var.permissions_boundary
+  tags                 = local.tags
+}
+
+resource "aws_iam_role_policy" "acknowledge_message" {
+  name   = "${local.function_name.acknowledge_message}-policy"
+  role   = aws_iam_role.acknowledge_message.id
+  policy = data.aws_iam_policy_document.acknowledge_message.json
+}
+
+# Streams an object of the bucket into a MESH message
+
+resource "aws_lambda_function" "send_message_chunk" {
+  #checkov:skip=CKV_AWS_116:Step Functions invokes it synchronously and deals with its errors
+  #checkov:skip=CKV_AWS_173:Settings alone, never a secret; Lambda encrypts them with a key of AWS
+  #checkov:skip=CKV_AWS_272:A signer is the account's own; a release comes with SHA256SUMS
+  function_name    = local.function_name.send_message_chunk
+  description      = "Streams an object of the bucket into a MESH message"
+  role             = aws_iam_role.send_message_chunk.arn
+  runtime          = local.runtime
+  architectures    = [var.architecture]
+  handler          = "bootstrap"
+  filename         = local.zips.send_message_chunk
+  source_code_hash = try(filebase64sha256(local.zips.send_message_chunk), null)
+  memory_size      = var.memory.send_message_chunk
+  timeout          = var.timeout.send_message_chunk
+  tags             = local.tags
+
+  reserved_concurrent_executions = coalesce(var.send_max_concurrency, -1)
+
+  # State machines call a version, so that a running execution keeps the code it began with.
+  publish = true
+
+  environment {
+    variables = merge(local.environment, local.send_environment, local.bucket_environment, {
+      CHUNK_SIZE                  = tostring(var.chunk_size)
+      COMPRESS_THRESHOLD          = tostring(var.compress_threshold)
+      NEVER_COMPRESS              = tostring(var.never_compress)
+      ON_UNCERTAIN_SEND           = var.on_uncertain_send
+      SEND_COPIED_OBJECTS         = tostring(var.send_copied_objects)
+      SET_LOCAL_ID                = tostring(var.set_local_id)
+      UNCERTAIN_SEND_WAIT_SECONDS = tostring(var.uncertain_send_wait_seconds)
+      USE_S3_KEY_FOR_MEX_FILENAME = tostring(var.use_s3_key_for_mex_filename)
+    })
+  }
+
+  tracing_config {
+    mode = local.tracing_mode
+  }
+
+  dynamic "vpc_config" {
+    for_each = aws_security_group.send_message_chunk
+    content {
+      subnet_ids         = var.subnet_ids
+      security_group_ids = [vpc_config.value.id]
+    }
+  }
+
+  lifecycle {
+    precondition {
+      condition     = fileexists(local.zips.send_message_chunk)
+      error_message = local.zip_is_missing.send_message_chunk
+    }
+  }
+
+  depends_on = [aws_cloudwatch_log_group.send_message_chunk, aws_iam_role_policy.send_message_chunk]
+}
+
 resource "aws_cloudwatch_log_group" "send_message_chunk" {
-  name              = "/aws/lambda/${local.name}-send-message-chunk"
+  name              = "/aws/lambda/${local.function_name.send_message_chunk}"
+  retention_in_days = var.cloudwatch_retention_in_days
+  kms_key_id        = aws_kms_key.mesh.arn
+  tags              = local.tags
+}
+
+resource "aws_iam_role" "send_message_chunk" {
+  name                 = "${local.function_name.send_message_chunk}-role"
+  description          = "Role of the function ${local.function_name.send_message_chunk}"
+  assume_role_policy   = data.aws_iam_policy_document.assume["lambda"].json
+  permissions_boundary = var.permissions_boundary
+  tags                 = local.tags
+}
+
+resource "aws_iam_role_policy" "send_message_chunk" {
+  name   = "${local.function_name.send_message_chunk}-policy"
+  role   = aws_iam_role.send_message_chunk.id
+  policy = data.aws_iam_policy_document.send_message_chunk.json
+}
+
+# The NHS's module has a further function; ours checks a send's parameters in send_message_chunk. Its log group
+# stays, so that moving in deletes no log.
+resource "aws_cloudwatch_log_group" "check_send_parameters" {
+  name              = "/aws/lambda/${local.name}-check-send-parameters"
   retention_in_days = var.cloudwatch_retention_in_days
   kms_key_id        = aws_kms_key.mesh.arn
   tags              = local.tags

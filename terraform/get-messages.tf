@@ -5,6 +5,8 @@ locals {
 }
 
 resource "aws_sfn_state_machine" "get_messages" {
+  #checkov:skip=CKV_AWS_284:tracing_enabled decides
+  #checkov:skip=CKV_AWS_285:Data of executions would take message ids and object keys into the log
   name     = local.get_messages_name
   role_arn = aws_iam_role.get_messages.arn
   tags     = local.tags
@@ -13,9 +15,9 @@ resource "aws_sfn_state_machine" "get_messages" {
   definition = replace(
     templatefile("${path.module}/state-machines/get-messages.asl.json", {
       partition           = local.partition
-      poll_mailbox        = module.poll_mailbox.qualified_arn
-      fetch_message_chunk = module.fetch_message_chunk.qualified_arn
-      acknowledge_message = module.acknowledge_message.qualified_arn
+      poll_mailbox        = aws_lambda_function.poll_mailbox.qualified_arn
+      fetch_message_chunk = aws_lambda_function.fetch_message_chunk.qualified_arn
+      acknowledge_message = aws_lambda_function.acknowledge_message.qualified_arn
       leases_table        = aws_dynamodb_table.leases.name
       messages_table      = aws_dynamodb_table.messages.name
       max_concurrency     = var.get_message_max_concurrency
@@ -30,6 +32,10 @@ resource "aws_sfn_state_machine" "get_messages" {
     level                  = "ALL"
   }
 
+  tracing_configuration {
+    enabled = var.tracing_enabled
+  }
+
   depends_on = [aws_iam_role_policy.get_messages]
 }
 
@@ -41,10 +47,11 @@ resource "aws_cloudwatch_log_group" "get_messages" {
 }
 
 resource "aws_iam_role" "get_messages" {
-  name               = local.get_messages_name
-  description        = "Role of the state machine ${local.get_messages_name}"
-  assume_role_policy = data.aws_iam_policy_document.assume["states"].json
-  tags               = local.tags
+  name                 = local.get_messages_name
+  description          = "Role of the state machine ${local.get_messages_name}"
+  assume_role_policy   = data.aws_iam_policy_document.assume["states"].json
+  permissions_boundary = var.permissions_boundary
+  tags                 = local.tags
 }
 
 resource "aws_iam_role_policy" "get_messages" {
@@ -54,16 +61,16 @@ resource "aws_iam_role_policy" "get_messages" {
 }
 
 data "aws_iam_policy_document" "get_messages" {
-  source_policy_documents = [data.aws_iam_policy_document.log_delivery.json]
+  source_policy_documents = [data.aws_iam_policy_document.state_machine.json]
 
   # Any version: executions that began before an update go on with the older one.
   statement {
     sid     = "Invoke"
     actions = ["lambda:InvokeFunction"]
     resources = [
-      "${module.poll_mailbox.arn}:*",
-      "${module.fetch_message_chunk.arn}:*",
-      "${module.acknowledge_message.arn}:*",
+      "${aws_lambda_function.poll_mailbox.arn}:*",
+      "${aws_lambda_function.fetch_message_chunk.arn}:*",
+      "${aws_lambda_function.acknowledge_message.arn}:*",
     ]
   }
 
@@ -121,10 +128,11 @@ resource "aws_cloudwatch_event_target" "get_messages" {
 }
 
 resource "aws_iam_role" "get_messages_event" {
-  name               = "${local.get_messages_name}-event"
-  description        = "Lets EventBridge start ${local.get_messages_name}"
-  assume_role_policy = data.aws_iam_policy_document.assume["events"].json
-  tags               = local.tags
+  name                 = "${local.get_messages_name}-event"
+  description          = "Lets EventBridge start ${local.get_messages_name}"
+  assume_role_policy   = data.aws_iam_policy_document.assume["events"].json
+  permissions_boundary = var.permissions_boundary
+  tags                 = local.tags
 }
 
 resource "aws_iam_role_policy" "get_messages_event" {
@@ -163,10 +171,11 @@ resource "aws_cloudwatch_event_target" "get_messages_handshake" {
 }
 
 resource "aws_iam_role" "get_messages_handshake_event" {
-  name               = "${local.get_messages_name}-handshake-event"
-  description        = "Lets EventBridge start ${local.get_messages_name} for a handshake"
-  assume_role_policy = data.aws_iam_policy_document.assume["events"].json
-  tags               = local.tags
+  name                 = "${local.get_messages_name}-handshake-event"
+  description          = "Lets EventBridge start ${local.get_messages_name} for a handshake"
+  assume_role_policy   = data.aws_iam_policy_document.assume["events"].json
+  permissions_boundary = var.permissions_boundary
+  tags                 = local.tags
 }
 
 resource "aws_iam_role_policy" "get_messages_handshake_event" {

@@ -12,8 +12,13 @@ resource "aws_kms_alias" "mesh" {
   target_key_id = aws_kms_key.mesh.key_id
 }
 
-# S3, DynamoDB and SSM use the key with the caller's permissions, which the roles' policies give.
+# S3, DynamoDB, SSM and Secrets Manager use the key with the caller's permissions, which the roles' policies give.
 data "aws_iam_policy_document" "key" {
+  source_policy_documents = concat(
+    data.aws_iam_policy_document.trail_key[*].json,
+    var.additional_kms_key_policy_json == null ? [] : [var.additional_kms_key_policy_json],
+  )
+
   statement {
     sid       = "AccountDecidesByIam"
     actions   = ["kms:*"]
@@ -42,8 +47,8 @@ data "aws_iam_policy_document" "key" {
       test     = "ArnLike"
       variable = "kms:EncryptionContext:aws:logs:arn"
       values = [
-        for kind in ["lambda", "states"] :
-        "arn:${local.partition}:logs:${local.region}:${local.account_id}:log-group:/aws/${kind}/${local.name}-*"
+        for group in concat(["/aws/lambda/${local.name}-*", "/aws/states/${local.name}-*"], var.cloudtrail_enabled ? [local.trail_log_group_name] : []) :
+        "arn:${local.partition}:logs:${local.region}:${local.account_id}:log-group:${group}"
       ]
     }
   }

@@ -16,6 +16,9 @@ locals {
     production  = "https://mesh-sync.spineservices.nhs.uk"
   }[var.mesh_env]), "/")
 
+  # Known while planning even where the ids of the network are not yet.
+  in_vpc = length(var.subnet_ids) > 0
+
   # Mailboxes in groups of five: EventBridge allows a rule five targets.
   mailbox_groups = chunklist(sort(var.mailbox_ids), 5)
   mailbox_group = merge([
@@ -23,9 +26,10 @@ locals {
   ]...)
 }
 
-# The services that take on a role, for this account's resources alone.
+# The services that take on a role, for this account's resources alone. Lambda and CloudTrail don't document that
+# they say for whom, and take no role of another account.
 data "aws_iam_policy_document" "assume" {
-  for_each = toset(["events", "states"])
+  for_each = { cloudtrail = false, events = true, lambda = false, states = true }
 
   statement {
     actions = ["sts:AssumeRole"]
@@ -33,16 +37,38 @@ data "aws_iam_policy_document" "assume" {
       type        = "Service"
       identifiers = ["${each.key}.amazonaws.com"]
     }
-    condition {
-      test     = "StringEquals"
-      variable = "aws:SourceAccount"
-      values   = [local.account_id]
+    dynamic "condition" {
+      for_each = each.value ? [local.account_id] : []
+      content {
+        test     = "StringEquals"
+        variable = "aws:SourceAccount"
+        values   = [condition.value]
+      }
     }
   }
 }
 
-# What every state machine needs for its logs. These actions know no narrower resource.
-data "aws_iam_policy_document" "log_delivery" {
+# X-Ray's actions know no narrower resource.
+data "aws_iam_policy_document" "tracing" {
+  dynamic "statement" {
+    for_each = var.tracing_enabled ? ["Trace"] : []
+    content {
+      sid = statement.value
+      actions = [
+        "xray:GetSamplingRules",
+        "xray:GetSamplingTargets",
+        "xray:PutTelemetryRecords",
+        "xray:PutTraceSegments",
+      ]
+      resources = ["*"]
+    }
+  }
+}
+
+# What every state machine needs for its logs and traces. The actions know no narrower resource.
+data "aws_iam_policy_document" "state_machine" {
+  source_policy_documents = [data.aws_iam_policy_document.tracing.json]
+
   statement {
     sid = "DeliverLogs"
     actions = [

@@ -72,3 +72,23 @@ output "lambda_send_message_chunk_log_group_name" {
   description = "Log group of the function that sends."
   value       = aws_cloudwatch_log_group.send_message_chunk.name
 }
+
+output "lambda_check_send_parameters_log_group_name" {
+  description = "Log group of a function of the NHS's module, kept with its lines. Nothing new comes in: what it checked is checked, and logged, by the function that sends."
+  value       = aws_cloudwatch_log_group.check_send_parameters.name
+}
+
+output "poll_mailbox_sg_id" {
+  description = "Security group of the function that lists messages, for the endpoints to let in; empty without a VPC."
+  value       = local.in_vpc ? aws_security_group.poll_mailbox[0].id : ""
+}
+
+output "get_messages_sg_id" {
+  description = "Security group of the functions that store and acknowledge messages, for the endpoints to let in; empty without a VPC."
+  value       = local.in_vpc ? aws_security_group.fetch_message_chunk[0].id : ""
+}
+
+output "send_message_sg_id" {
+  description = "Security group of the functions that send and follow up, for the endpoints to let in; empty without a VPC."
+  value       = local.in_vpc ? aws_security_group.send_message_chunk[0].id : ""
+}

@@ -1,22 +1,66 @@
-# What each function may do. Every function reads its mailbox's secrets.
+# What each function may do.
 
+locals {
+  # Receiving reads the passwords of the mailboxes that are polled, sending and following up those of any mailbox. Beyond ten
+  # mailboxes a pattern takes the names' place: all policies of a role may have 10,240 characters.
+  polled_mailboxes = length(var.mailbox_ids) > 10 ? ["*"] : sort(var.mailbox_ids)
+  password_mailboxes = {
+    poll_mailbox        = local.polled_mailboxes
+    fetch_message_chunk = local.polled_mailboxes
+    acknowledge_message = local.polled_mailboxes
+    send_message_chunk  = ["*"]
+  }
+  security_groups = {
+    poll_mailbox        = aws_security_group.poll_mailbox
+    fetch_message_chunk = aws_security_group.fetch_message_chunk
+    acknowledge_message = aws_security_group.fetch_message_chunk
+    send_message_chunk  = aws_security_group.send_message_chunk
+  }
+
+  parameters_arn    = "arn:${local.partition}:ssm:${local.region}:${local.account_id}:parameter${local.secrets_prefix}"
+  secrets_arn       = "arn:${local.partition}:secretsmanager:${local.region}:${local.account_id}:secret:${local.secrets_prefix}"
+  ec2_arn           = "arn:${local.partition}:ec2:${local.region}"
+  secrets_services  = [for service in concat(["ssm"], var.use_secrets_manager ? ["secretsmanager"] : []) : "${service}.${local.region}.amazonaws.com"]
+  dynamodb_service  = "dynamodb.${local.region}.amazonaws.com"
+  certificate_names = ["MESH_CA_CERT", "MESH_CLIENT_CERT"]
+  secret_names = {
+    for function, mailboxes in local.password_mailboxes : function =>
+    concat(["MESH_CLIENT_KEY", "MESH_SHARED_KEY"], [for mailbox in mailboxes : "mailboxes/${mailbox}/MAILBOX_PASSWORD"])
+  }
+}
+
+# What every function does: write its log, read its secrets, keep rows.
 data "aws_iam_policy_document" "function" {
+  for_each                = local.function_name
+  source_policy_documents = [data.aws_iam_policy_document.tracing.json]
+
   statement {
-    sid     = "ReadSecrets"
+    sid       = "WriteLog"
+    actions   = ["logs:CreateLogStream", "logs:PutLogEvents"]
+    resources = ["arn:${local.partition}:logs:${local.region}:${local.account_id}:log-group:/aws/lambda/${each.value}:*"]
+  }
+
+  statement {
+    sid     = "ReadParameters"
     actions = ["ssm:GetParameters"]
     resources = [
-      for name in [
-        "MESH_CA_CERT",
-        "MESH_CLIENT_CERT",
-        "MESH_CLIENT_KEY",
-        "MESH_SHARED_KEY",
-        "mailboxes/*/MAILBOX_PASSWORD",
-      ] : "arn:${local.partition}:ssm:${local.region}:${local.account_id}:parameter${local.secrets_prefix}/${name}"
+      for name in concat(local.certificate_names, var.use_secrets_manager ? [] : local.secret_names[each.key]) :
+      "${local.parameters_arn}/${name}"
     ]
   }
 
-  # DynamoDB decrypts the tables' keys, and SSM a parameter that the consumer encrypted with this key,
-  # on behalf of the caller.
+  # Secrets Manager ends a secret's name in ARNs with a hyphen and six characters of its own.
+  dynamic "statement" {
+    for_each = var.use_secrets_manager ? ["ReadSecrets"] : []
+    content {
+      sid       = statement.value
+      actions   = ["secretsmanager:GetSecretValue"]
+      resources = [for name in local.secret_names[each.key] : "${local.secrets_arn}/${name}-??????"]
+    }
+  }
+
+  # DynamoDB decrypts the tables' keys, SSM and Secrets Manager what the consumer encrypted with this key, on behalf of
+  # the caller.
   statement {
     sid       = "DecryptRowsAndSecrets"
     actions   = ["kms:Decrypt"]
@@ -24,14 +68,86 @@ data "aws_iam_policy_document" "function" {
     condition {
       test     = "StringEquals"
       variable = "kms:ViaService"
-      values   = [for service in ["dynamodb", "ssm"] : "${service}.${local.region}.amazonaws.com"]
+      values   = concat([local.dynamodb_service], local.secrets_services)
+    }
+  }
+
+  dynamic "statement" {
+    for_each = length(var.secrets_kms_key_arns) > 0 ? ["DecryptSecrets"] : []
+    content {
+      sid       = statement.value
+      actions   = ["kms:Decrypt"]
+      resources = var.secrets_kms_key_arns
+      condition {
+        test     = "StringEquals"
+        variable = "kms:ViaService"
+        values   = local.secrets_services
+      }
+    }
+  }
+
+  # Lambda makes the function's network interfaces with the function's role. These two know no narrower resource.
+  dynamic "statement" {
+    for_each = local.in_vpc ? ["LookAtNetwork"] : []
+    content {
+      sid       = statement.value
+      actions   = ["ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets"]
+      resources = ["*"]
+    }
+  }
+
+  # Subnets may be shared by another account. EC2 names an interface when it is made.
+  dynamic "statement" {
+    for_each = local.in_vpc ? ["MakeNetworkInterfaces"] : []
+    content {
+      sid     = statement.value
+      actions = ["ec2:CreateNetworkInterface"]
+      resources = concat(
+        ["${local.ec2_arn}:${local.account_id}:network-interface/*"],
+        [for subnet in var.subnet_ids : "${local.ec2_arn}:*:subnet/${subnet}"],
+        local.security_groups[each.key][*].arn,
+      )
+    }
+  }
+
+  dynamic "statement" {
+    for_each = local.in_vpc ? ["ChangeNetworkInterfaces"] : []
+    content {
+      sid = statement.value
+      actions = [
+        "ec2:AssignPrivateIpAddresses",
+        "ec2:DeleteNetworkInterface",
+        "ec2:UnassignPrivateIpAddresses",
+      ]
+      resources = ["${local.ec2_arn}:${local.account_id}:network-interface/*"]
+    }
+  }
+
+  # Lambda itself, not the code that it runs.
+  dynamic "statement" {
+    for_each = local.in_vpc ? ["NoNetworkForTheCode"] : []
+    content {
+      sid    = statement.value
+      effect = "Deny"
+      actions = [
+        "ec2:AssignPrivateIpAddresses",
+        "ec2:CreateNetworkInterface",
+        "ec2:DeleteNetworkInterface",
+        "ec2:DescribeNetworkInterfaces",
+        "ec2:DescribeSubnets",
+        "ec2:UnassignPrivateIpAddresses",
+      ]
+      resources = ["*"]
+      condition {
+        test     = "ArnEquals"
+        variable = "lambda:SourceFunctionArn"
+        values   = ["arn:${local.partition}:lambda:${local.region}:${local.account_id}:function:${each.value}"]
+      }
     }
   }
 }
 
 data "aws_iam_policy_document" "lease" {
-  source_policy_documents = [data.aws_iam_policy_document.function.json]
-
   statement {
     sid       = "TakeLease"
     actions   = ["dynamodb:UpdateItem"]
@@ -40,7 +156,10 @@ data "aws_iam_policy_document" "lease" {
 }
 
 data "aws_iam_policy_document" "poll_mailbox" {
-  source_policy_documents = [data.aws_iam_policy_document.lease.json]
+  source_policy_documents = [
+    data.aws_iam_policy_document.function["poll_mailbox"].json,
+    data.aws_iam_policy_document.lease.json,
+  ]
 
   statement {
     sid       = "ReleaseLease"
@@ -56,7 +175,11 @@ data "aws_iam_policy_document" "poll_mailbox" {
 }
 
 data "aws_iam_policy_document" "fetch_message_chunk" {
-  source_policy_documents = [data.aws_iam_policy_document.lease.json]
+  source_policy_documents = [
+    data.aws_iam_policy_document.function["fetch_message_chunk"].json,
+    data.aws_iam_policy_document.lease.json,
+    data.aws_iam_policy_document.legacy_inbound.json,
+  ]
 
   statement {
     sid       = "ChangeRows"
@@ -64,6 +187,7 @@ data "aws_iam_policy_document" "fetch_message_chunk" {
     resources = [aws_dynamodb_table.messages.arn]
   }
 
+  # A legacy location's folder may be any.
   statement {
     sid = "StoreMessages"
     actions = [
@@ -72,24 +196,24 @@ data "aws_iam_policy_document" "fetch_message_chunk" {
       "s3:ListMultipartUploadParts",
       "s3:PutObject",
     ]
-    resources = [
-      "${aws_s3_bucket.mesh.arn}/inbound/*",
-      "${aws_s3_bucket.mesh.arn}/headers/*",
-    ]
+    resources = concat(
+      var.use_legacy_inbound_location ? ["${aws_s3_bucket.mesh.arn}/*"] : ["${aws_s3_bucket.mesh.arn}/inbound/*", "${aws_s3_bucket.mesh.arn}/headers/*"],
+      [for arn in var.legacy_inbound_bucket_arns : "${arn}/*"],
+    )
   }
 
   # Without it S3 answers 403 instead of 404 for an object that is not there.
   statement {
     sid       = "TellMissingFromForbidden"
     actions   = ["s3:ListBucket"]
-    resources = [aws_s3_bucket.mesh.arn]
+    resources = concat([aws_s3_bucket.mesh.arn], tolist(var.legacy_inbound_bucket_arns))
   }
 
   # A multipart upload decrypts what it has encrypted.
   statement {
     sid       = "EncryptMessages"
     actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
-    resources = [aws_kms_key.mesh.arn]
+    resources = concat([aws_kms_key.mesh.arn], tolist(var.legacy_inbound_kms_key_arns))
     condition {
       test     = "StringEquals"
       variable = "kms:ViaService"
@@ -98,8 +222,25 @@ data "aws_iam_policy_document" "fetch_message_chunk" {
   }
 }
 
+data "aws_iam_policy_document" "legacy_inbound" {
+  dynamic "statement" {
+    for_each = var.use_legacy_inbound_location ? ["ReadLegacyLocation"] : []
+    content {
+      sid     = statement.value
+      actions = ["ssm:GetParameters"]
+      resources = [
+        for pair in setproduct(local.polled_mailboxes, ["INBOUND_BUCKET", "INBOUND_FOLDER"]) :
+        "${local.parameters_arn}/mailboxes/${pair[0]}/${pair[1]}"
+      ]
+    }
+  }
+}
+
 data "aws_iam_policy_document" "acknowledge_message" {
-  source_policy_documents = [data.aws_iam_policy_document.lease.json]
+  source_policy_documents = [
+    data.aws_iam_policy_document.function["acknowledge_message"].json,
+    data.aws_iam_policy_document.lease.json,
+  ]
 
   statement {
     sid       = "ChangeRows"
@@ -109,7 +250,17 @@ data "aws_iam_policy_document" "acknowledge_message" {
 }
 
 data "aws_iam_policy_document" "send_message_chunk" {
-  source_policy_documents = [data.aws_iam_policy_document.function.json]
+  source_policy_documents = [data.aws_iam_policy_document.function["send_message_chunk"].json]
+
+  # The folder may be any: the consumer may keep mappings of its own.
+  statement {
+    sid     = "ReadLegacyMappings"
+    actions = ["ssm:GetParameters"]
+    resources = [
+      for name in ["src_mailbox", "dest_mailbox", "workflow_id"] :
+      "${local.parameters_arn}/mapping/${local.name}/*/${name}"
+    ]
+  }
 
   statement {
     sid       = "ClaimAndChangeRows"

@@ -1,16 +1,20 @@
 locals {
-  send_message_name  = "${local.name}-send-message"
+  send_message_name = "${local.name}-send-message"
+  # By name: the function that follows up gets it in its environment.
+  send_message_arn   = "arn:${local.partition}:states:${local.region}:${local.account_id}:stateMachine:${local.send_message_name}"
   send_messages_rule = "${local.name}-send-messages"
 }
 
 resource "aws_sfn_state_machine" "send_message" {
+  #checkov:skip=CKV_AWS_284:tracing_enabled decides
+  #checkov:skip=CKV_AWS_285:Data of executions would take message ids and object keys into the log
   name     = local.send_message_name
   role_arn = aws_iam_role.send_message.arn
   tags     = local.tags
 
   definition = templatefile("${path.module}/state-machines/send-message.asl.json", {
     partition          = local.partition
-    send_message_chunk = module.send_message_chunk.qualified_arn
+    send_message_chunk = aws_lambda_function.send_message_chunk.qualified_arn
   })
 
   # The execution's data would take object keys into the log.
@@ -18,6 +22,10 @@ resource "aws_sfn_state_machine" "send_message" {
     log_destination        = "${aws_cloudwatch_log_group.send_message.arn}:*"
     include_execution_data = false
     level                  = "ALL"
+  }
+
+  tracing_configuration {
+    enabled = var.tracing_enabled
   }
 
   depends_on = [aws_iam_role_policy.send_message]
@@ -31,10 +39,11 @@ resource "aws_cloudwatch_log_group" "send_message" {
 }
 
 resource "aws_iam_role" "send_message" {
-  name               = local.send_message_name
-  description        = "Role of the state machine ${local.send_message_name}"
-  assume_role_policy = data.aws_iam_policy_document.assume["states"].json
-  tags               = local.tags
+  name                 = local.send_message_name
+  description          = "Role of the state machine ${local.send_message_name}"
+  assume_role_policy   = data.aws_iam_policy_document.assume["states"].json
+  permissions_boundary = var.permissions_boundary
+  tags                 = local.tags
 }
 
 resource "aws_iam_role_policy" "send_message" {
@@ -44,13 +53,13 @@ resource "aws_iam_role_policy" "send_message" {
 }
 
 data "aws_iam_policy_document" "send_message" {
-  source_policy_documents = [data.aws_iam_policy_document.log_delivery.json]
+  source_policy_documents = [data.aws_iam_policy_document.state_machine.json]
 
   # Any version: executions that began before an update go on with the older one.
   statement {
     sid       = "Invoke"
     actions   = ["lambda:InvokeFunction"]
-    resources = ["${module.send_message_chunk.arn}:*"]
+    resources = ["${aws_lambda_function.send_message_chunk.arn}:*"]
   }
 
   statement {
@@ -60,7 +69,8 @@ data "aws_iam_policy_document" "send_message" {
   }
 }
 
-# A put object starts a send; a copy (reason CopyObject) does not.
+# A put object starts a send; a copied one only if the caller wants it. The rule stays on while sending is switched
+# off: the function notes what waits.
 
 resource "aws_cloudwatch_event_rule" "send_message_event" {
   name        = local.send_messages_rule
@@ -71,9 +81,9 @@ resource "aws_cloudwatch_event_rule" "send_message_event" {
     source      = ["aws.s3"]
     detail-type = ["Object Created"]
     detail = {
-      bucket = { name = [aws_s3_bucket.mesh.id] }
+      bucket = { name = [aws_s3_bucket.mesh.bucket] }
       object = { key = [{ prefix = "outbound" }] }
-      reason = ["PutObject", "CompleteMultipartUpload"]
+      reason = concat(["PutObject", "CompleteMultipartUpload"], var.send_copied_objects ? ["CopyObject"] : [])
     }
   })
 }
@@ -124,11 +134,81 @@ resource "aws_cloudwatch_event_target" "send_message_event" {
   ]
 }
 
+# CloudTrail's record of the same put, minutes later, while there is a trail. Whichever comes first sends the object;
+# the other one finds its row.
+
+resource "aws_cloudwatch_event_rule" "send_message_cloudtrail_event" {
+  count       = var.cloudtrail_enabled ? 1 : 0
+  name        = "${local.send_messages_rule}-cloudtrail"
+  description = "Sends objects put below outbound as MESH messages, as CloudTrail records them"
+  tags        = local.tags
+
+  # A refused call is recorded, too: with an errorCode.
+  event_pattern = jsonencode({
+    source      = ["aws.s3"]
+    detail-type = ["AWS API Call via CloudTrail"]
+    detail = {
+      eventSource       = ["s3.amazonaws.com"]
+      eventName         = ["PutObject", "CompleteMultipartUpload"]
+      errorCode         = [{ exists = false }]
+      requestParameters = { bucketName = [aws_s3_bucket.mesh.bucket], key = [{ prefix = "outbound" }] }
+    }
+  })
+}
+
+resource "aws_cloudwatch_event_target" "send_message_cloudtrail_event" {
+  count     = var.cloudtrail_enabled ? 1 : 0
+  rule      = aws_cloudwatch_event_rule.send_message_cloudtrail_event[0].name
+  target_id = "SendMessage"
+  arn       = aws_sfn_state_machine.send_message.arn
+  role_arn  = aws_iam_role.send_message_event.arn
+
+  # No more of the record than is used: it also names the requester and an address. Whole response elements: they
+  # are null where a call has none.
+  input_transformer {
+    input_paths = {
+      bucket            = "$.detail.requestParameters.bucketName"
+      detail_type       = "$.detail-type"
+      event_name        = "$.detail.eventName"
+      key               = "$.detail.requestParameters.key"
+      response_elements = "$.detail.responseElements"
+      time              = "$.time"
+    }
+    input_template = <<-EOT
+      {
+        "source": "aws.s3",
+        "detail-type": <detail_type>,
+        "time": <time>,
+        "detail": {
+          "eventName": <event_name>,
+          "requestParameters": {"bucketName": <bucket>, "key": <key>},
+          "responseElements": <response_elements>
+        }
+      }
+    EOT
+  }
+
+  retry_policy {
+    maximum_event_age_in_seconds = 86400
+    maximum_retry_attempts       = 185
+  }
+
+  dead_letter_config {
+    arn = aws_sqs_queue.send_messages_dead_letter.arn
+  }
+
+  depends_on = [
+    aws_iam_role_policy.send_message_event,
+    aws_sqs_queue_policy.send_messages_dead_letter,
+  ]
+}
+
 resource "aws_iam_role" "send_message_event" {
-  name               = "${local.send_message_name}-event"
-  description        = "Lets EventBridge start ${local.send_message_name}"
-  assume_role_policy = data.aws_iam_policy_document.assume["events"].json
-  tags               = local.tags
+  name                 = "${local.send_message_name}-event"
+  description          = "Lets EventBridge start ${local.send_message_name}"
+  assume_role_policy   = data.aws_iam_policy_document.assume["events"].json
+  permissions_boundary = var.permissions_boundary
+  tags                 = local.tags
 }
 
 resource "aws_iam_role_policy" "send_message_event" {
@@ -170,7 +250,7 @@ data "aws_iam_policy_document" "send_messages_dead_letter" {
     condition {
       test     = "ArnEquals"
       variable = "aws:SourceArn"
-      values   = [aws_cloudwatch_event_rule.send_message_event.arn]
+      values   = concat([aws_cloudwatch_event_rule.send_message_event.arn], aws_cloudwatch_event_rule.send_message_cloudtrail_event[*].arn)
     }
   }
 }

@@ -1,6 +1,7 @@
 # Messages: received ones below inbound/, those to send below outbound….
 
 resource "aws_s3_bucket" "mesh" {
+  #checkov:skip=CKV_AWS_144:Whether health data may be copied to another region is for its owner to decide
   bucket        = local.name
   force_destroy = var.force_destroy
   tags          = local.tags
@@ -16,7 +17,7 @@ resource "aws_s3_bucket_versioning" "mesh" {
 resource "aws_s3_bucket_server_side_encryption_configuration" "mesh" {
   bucket = aws_s3_bucket.mesh.id
   rule {
-    bucket_key_enabled = true
+    bucket_key_enabled = var.bucket_key_enabled
     apply_server_side_encryption_by_default {
       sse_algorithm     = "aws:kms"
       kms_master_key_id = aws_kms_key.mesh.arn
@@ -39,8 +40,10 @@ resource "aws_s3_bucket_public_access_block" "mesh" {
   restrict_public_buckets = true
 }
 
-# A bucket has one notification configuration, and this is it: consumers react by EventBridge rules.
+# A bucket has one notification configuration, and this is it, unless the consumer keeps one: consumers react by
+# EventBridge rules.
 resource "aws_s3_bucket_notification" "mesh" {
+  count       = var.manage_bucket_notifications ? 1 : 0
   bucket      = aws_s3_bucket.mesh.id
   eventbridge = true
 }
@@ -83,15 +86,26 @@ resource "aws_s3_bucket_lifecycle_configuration" "mesh" {
 
 resource "aws_s3_bucket_policy" "mesh_bucket_policy" {
   bucket = aws_s3_bucket.mesh.id
-  policy = data.aws_iam_policy_document.tls_only["mesh"].json
+  policy = data.aws_iam_policy_document.bucket.json
 
   # S3 refuses two changes to a bucket's access at once (OperationAborted).
   depends_on = [aws_s3_bucket_public_access_block.mesh]
 }
 
-# Access logs of that bucket.
+data "aws_iam_policy_document" "bucket" {
+  source_policy_documents = concat(
+    [data.aws_iam_policy_document.tls_only["mesh"].json],
+    var.additional_bucket_policy_json == null ? [] : [var.additional_bucket_policy_json],
+  )
+}
+
+# Access logs of that bucket, and the trail's files.
 
 resource "aws_s3_bucket" "s3logs" {
+  #checkov:skip=CKV_AWS_21:Logs are written once, and old versions would outlast s3logs_retention_in_days
+  #checkov:skip=CKV_AWS_144:Logs that are kept for days need no second region
+  #checkov:skip=CKV_AWS_145:S3 delivers access logs only to a bucket with its own keys
+  #checkov:skip=CKV2_AWS_62:Nobody reacts to access logs
   bucket        = "${local.name}-s3logs"
   force_destroy = var.force_destroy
   tags          = local.tags
@@ -110,6 +124,7 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "s3logs_encryption
 # Not BucketOwnerEnforced: S3 refuses that for a bucket which still has the log delivery group's ACL,
 # as one taken over from the NHS's module has.
 resource "aws_s3_bucket_ownership_controls" "s3logs_controls" {
+  #checkov:skip=CKV2_AWS_65:S3 refuses it for a bucket that still has the log delivery group's list, see above
   bucket = aws_s3_bucket.s3logs.id
   rule {
     object_ownership = "BucketOwnerPreferred"
@@ -148,7 +163,10 @@ resource "aws_s3_bucket_policy" "s3logs_policy" {
 }
 
 data "aws_iam_policy_document" "s3logs" {
-  source_policy_documents = [data.aws_iam_policy_document.tls_only["s3logs"].json]
+  source_policy_documents = concat(
+    [data.aws_iam_policy_document.tls_only["s3logs"].json],
+    data.aws_iam_policy_document.trail_files[*].json,
+  )
 
   statement {
     sid       = "AccessLogs"

@@ -1,9 +1,13 @@
+locals {
+  deletion_protection = coalesce(var.deletion_protection, !var.force_destroy)
+}
+
 # A row for each message, received or sent: its state, attempts and error, and the claim on a send.
 resource "aws_dynamodb_table" "messages" {
   name                        = "${local.name}-messages"
   billing_mode                = "PAY_PER_REQUEST"
   hash_key                    = "id"
-  deletion_protection_enabled = !var.force_destroy
+  deletion_protection_enabled = local.deletion_protection
   tags                        = local.tags
 
   dynamic "attribute" {
@@ -56,7 +60,7 @@ resource "aws_dynamodb_table" "leases" {
   name                        = "${local.name}-leases"
   billing_mode                = "PAY_PER_REQUEST"
   hash_key                    = "lease_id"
-  deletion_protection_enabled = !var.force_destroy
+  deletion_protection_enabled = local.deletion_protection
   tags                        = local.tags
 
   attribute {

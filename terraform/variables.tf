@@ -13,10 +13,99 @@ variable "name_prefix" {
   }
 }
 
+variable "account_id" {
+  type        = string
+  description = "Id of the AWS account, to make sure that it is the one meant. Default: whatever account the provider is for."
+  default     = null
+
+  validation {
+    condition     = var.account_id == null || var.account_id == data.aws_caller_identity.current.account_id
+    error_message = "account_id differs from the account that the provider is for: leave it out, or give the module the provider of the account that is meant."
+  }
+}
+
+variable "region" {
+  type        = string
+  description = "AWS region, to make sure that it is the one meant. Default: the provider's region."
+  default     = null
+
+  validation {
+    condition     = var.region == null || var.region == data.aws_region.current.id
+    error_message = "region differs from the provider's: everything is made in the provider's region. Leave region out, or give the module a provider of that region: providers = { aws = aws.<alias> }."
+  }
+}
+
 variable "function_zips_dir" {
   type        = string
-  description = "Folder of the functions' zips (poll.zip, fetch-chunk.zip, ack.zip, send.zip). Default: `dist` beside this module, where `make build` puts them."
+  description = "Folder of the functions' zips (poll.zip, fetch-chunk.zip, ack.zip, send.zip, track.zip). Default: `dist` beside this module, or `dist/arm64` for that architecture."
   default     = null
+}
+
+variable "architecture" {
+  type        = string
+  description = "Processor architecture of the functions' zips: `x86_64` or `arm64`."
+  default     = "x86_64"
+  nullable    = false
+
+  validation {
+    condition     = contains(["x86_64", "arm64"], var.architecture)
+    error_message = "architecture must be x86_64 or arm64: what the functions' zips were built for."
+  }
+}
+
+variable "memory" {
+  type = object({
+    poll_mailbox        = optional(number, 128)
+    fetch_message_chunk = optional(number, 256)
+    acknowledge_message = optional(number, 128)
+    send_message_chunk  = optional(number, 256)
+    track_message       = optional(number, 128)
+  })
+  description = "MiB of memory of each function. More also means more of a processor: a whole one at 1769 MiB."
+  default     = {}
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for size in values(var.memory) : try(size >= 128 && size <= 10240 && floor(size) == size, false)])
+    error_message = "Each function's memory must be a whole number of MiB from 128 to 10240: ${jsonencode(var.memory)}."
+  }
+}
+
+variable "timeout" {
+  type = object({
+    poll_mailbox        = optional(number, 300)
+    fetch_message_chunk = optional(number, 900)
+    acknowledge_message = optional(number, 300)
+    send_message_chunk  = optional(number, 900)
+    track_message       = optional(number, 300)
+  })
+  description = "Seconds that an invocation of each function may take. A message that needs longer goes on in the next invocation."
+  default     = {}
+  nullable    = false
+
+  # Fetch and send hand over 45 and 60 seconds before their end, and must get somewhere before that.
+  validation {
+    condition     = alltrue([for seconds in values(var.timeout) : try(seconds >= 120 && seconds <= 900 && floor(seconds) == seconds, false)])
+    error_message = "Each function's timeout must be a whole number of seconds from 120, so that it gets somewhere, to 900, Lambda's limit: ${jsonencode(var.timeout)}."
+  }
+}
+
+variable "permissions_boundary" {
+  type        = string
+  description = "ARN of the IAM policy that bounds the permissions of every role."
+  default     = null
+
+  validation {
+    condition     = var.permissions_boundary == null || can(regex("^arn:[a-z-]+:iam::(aws|[0-9]{12}):policy/.+$", var.permissions_boundary))
+    error_message = "permissions_boundary must be the ARN of an IAM policy: arn:aws:iam::<account>:policy/<name>."
+  }
+}
+
+variable "tracing_enabled" {
+  type        = bool
+  description = "Whether AWS X-Ray traces functions and state machines."
+  default     = false
+  nullable    = false
 }
 
 variable "tags" {
@@ -31,6 +120,48 @@ variable "force_destroy" {
   description = "Lets `terraform destroy` delete the bucket with its objects and the tables with their rows. For demos and tests: a message that was acknowledged exists nowhere else."
   default     = false
   nullable    = false
+}
+
+variable "deletion_protection" {
+  type        = bool
+  description = "Whether AWS refuses to delete the tables. Default: true, unless `force_destroy` is set."
+  default     = null
+}
+
+variable "manage_bucket_notifications" {
+  type        = bool
+  description = "Whether the module owns the bucket's notification configuration, of which S3 takes one. `false`: keep your own `aws_s3_bucket_notification` and set `eventbridge = true` in it, or nothing is sent."
+  default     = true
+  nullable    = false
+}
+
+variable "bucket_key_enabled" {
+  type        = bool
+  description = "Whether the bucket uses S3 bucket keys: fewer calls of KMS, which then names the bucket and not the object in its records."
+  default     = true
+  nullable    = false
+}
+
+variable "additional_bucket_policy_json" {
+  type        = string
+  description = "Policy document (JSON) whose statements are added to the bucket's policy."
+  default     = null
+
+  validation {
+    condition     = var.additional_bucket_policy_json == null || can(jsondecode(var.additional_bucket_policy_json).Statement)
+    error_message = "additional_bucket_policy_json must be a policy document in JSON with a Statement, such as data.aws_iam_policy_document.<name>.json."
+  }
+}
+
+variable "additional_kms_key_policy_json" {
+  type        = string
+  description = "Policy document (JSON) whose statements are added to the key's policy."
+  default     = null
+
+  validation {
+    condition     = var.additional_kms_key_policy_json == null || can(jsondecode(var.additional_kms_key_policy_json).Statement)
+    error_message = "additional_kms_key_policy_json must be a policy document in JSON with a Statement, such as data.aws_iam_policy_document.<name>.json."
+  }
 }
 
 # MESH
@@ -84,6 +215,71 @@ variable "verify_ssl" {
   validation {
     condition     = var.verify_ssl || var.mesh_env != "production"
     error_message = "verify_ssl = false would send the production mailboxes' messages to anyone who answers: keep it true."
+  }
+}
+
+variable "verify_checks_common_name" {
+  type        = bool
+  description = "Whether a server certificate that has no DNS name as subjectAltName may name the host in its common name."
+  default     = true
+  nullable    = false
+}
+
+variable "use_secrets_manager" {
+  type        = bool
+  description = "Whether client key, shared key and mailbox passwords are read from Secrets Manager, under the same names, instead of SSM. The two certificates stay in SSM."
+  default     = false
+  nullable    = false
+}
+
+variable "secrets_kms_key_arns" {
+  type        = set(string)
+  description = "ARNs of your own KMS keys that the secrets are encrypted with. The AWS managed keys and the module's own need no entry."
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for arn in var.secrets_kms_key_arns : can(regex("^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/.+$", arn))])
+    error_message = "secrets_kms_key_arns must be ARNs of keys, arn:aws:kms:<region>:<account>:key/<id>: permissions don't hold for an alias."
+  }
+}
+
+variable "mailboxes" {
+  type = list(object({
+    id = string
+    outbound_mappings = list(object({
+      dest_mailbox = string
+      workflow_id  = string
+    }))
+  }))
+  description = "Legacy mappings, written to SSM: an object put below `outbound_<id>_to_<dest_mailbox>/` without `mex-from` is sent from id to dest_mailbox with workflow_id; `inbound_<id>` is where `use_legacy_inbound_location` stores. Polls nothing."
+  default     = []
+  nullable    = false
+
+  validation {
+    condition = alltrue([
+      for id in flatten([for mailbox in var.mailboxes : concat([mailbox.id], mailbox.outbound_mappings[*].dest_mailbox)]) :
+      can(regex("^[A-Z0-9_-]{1,50}$", id))
+    ])
+    error_message = "id and dest_mailbox of mailboxes must be MESH mailbox ids such as X26HC005: upper-case letters, digits, hyphens and underscores, at most 50."
+  }
+
+  validation {
+    condition     = length(distinct(var.mailboxes[*].id)) == length(var.mailboxes)
+    error_message = "An id is in mailboxes twice: put its outbound_mappings into one entry."
+  }
+
+  # The folder names sender and recipient, and nothing else.
+  validation {
+    condition = alltrue([
+      for mailbox in var.mailboxes : length(distinct(mailbox.outbound_mappings[*].dest_mailbox)) == length(mailbox.outbound_mappings)
+    ])
+    error_message = "A mailbox of mailboxes has two outbound_mappings to the same dest_mailbox, but a folder outbound_<id>_to_<dest_mailbox> has one workflow: keep one, and give the other objects mex-from, mex-to and mex-workflowid as metadata."
+  }
+
+  validation {
+    condition     = alltrue([for workflow in flatten(var.mailboxes[*].outbound_mappings[*].workflow_id) : length(workflow) > 0])
+    error_message = "A workflow_id of mailboxes is empty: MESH needs one for each message."
   }
 }
 
@@ -160,7 +356,105 @@ variable "fetch_batch_size" {
   }
 }
 
+variable "use_sender_filename" {
+  type        = bool
+  description = "Whether a message is stored under the name that its sender gave it (`mex-filename`) instead of `<message id>.dat`."
+  default     = false
+  nullable    = false
+}
+
+variable "use_legacy_inbound_location" {
+  type        = bool
+  description = "Whether bucket and folder of received messages are read from SSM: `/<name>/mesh/mailboxes/<mailbox>/INBOUND_BUCKET` and `INBOUND_FOLDER`."
+  default     = false
+  nullable    = false
+}
+
+variable "legacy_inbound_bucket_arns" {
+  type        = set(string)
+  description = "ARNs of the buckets other than the module's that `INBOUND_BUCKET` names."
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for arn in var.legacy_inbound_bucket_arns : can(regex("^arn:[a-z-]+:s3:::[a-z0-9.-]+$", arn))])
+    error_message = "legacy_inbound_bucket_arns must be ARNs of buckets: arn:aws:s3:::<bucket>."
+  }
+
+  validation {
+    condition     = var.use_legacy_inbound_location || length(var.legacy_inbound_bucket_arns) == 0
+    error_message = "legacy_inbound_bucket_arns has no use without use_legacy_inbound_location = true."
+  }
+}
+
+variable "legacy_inbound_kms_key_arns" {
+  type        = set(string)
+  description = "ARNs of the KMS keys that those buckets are encrypted with."
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for arn in var.legacy_inbound_kms_key_arns : can(regex("^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/.+$", arn))])
+    error_message = "legacy_inbound_kms_key_arns must be ARNs of keys, arn:aws:kms:<region>:<account>:key/<id>: permissions don't hold for an alias."
+  }
+
+  validation {
+    condition     = var.use_legacy_inbound_location || length(var.legacy_inbound_kms_key_arns) == 0
+    error_message = "legacy_inbound_kms_key_arns has no use without use_legacy_inbound_location = true."
+  }
+}
+
+variable "fetch_message_ephemeral_storage_size" {
+  type        = number
+  description = "Without effect: messages are streamed, no disk is needed. Accepted for configurations of the NHS's module."
+  default     = 10240
+}
+
 # Sending
+
+variable "send_messages_enabled" {
+  type        = bool
+  description = "Whether objects are sent. While `false` they wait, each with a row; when it is `true` again they are sent. What is under way is finished."
+  default     = true
+  nullable    = false
+}
+
+variable "send_max_concurrency" {
+  type        = number
+  description = "Objects that are sent at once: Lambda concurrency that is reserved for sending. Default: no limit but the account's."
+  default     = null
+
+  validation {
+    condition     = var.send_max_concurrency == null || try(var.send_max_concurrency >= 1 && floor(var.send_max_concurrency) == var.send_max_concurrency, false)
+    error_message = "send_max_concurrency must be a whole number of at least 1. To stop sending, set send_messages_enabled = false."
+  }
+}
+
+variable "send_copied_objects" {
+  type        = bool
+  description = "Whether an object that is copied to a key below `outbound` is sent, too. By default only a put or a completed multipart upload sends."
+  default     = false
+  nullable    = false
+}
+
+variable "use_s3_key_for_mex_filename" {
+  type        = bool
+  description = "Whether the last part of the object's key is sent as `mex-filename` where its metadata has none."
+  default     = false
+  nullable    = false
+}
+
+variable "track_messages_schedule" {
+  type        = string
+  description = "EventBridge schedule of the follow-up: interrupted sends are taken up again, and MESH is asked whether sent messages were collected."
+  default     = "rate(5 minutes)"
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^(rate|cron)\\(.+\\)$", var.track_messages_schedule))
+    error_message = "track_messages_schedule must be an EventBridge schedule: rate(5 minutes), cron(0/5 * * * ? *)."
+  }
+}
 
 variable "chunk_size" {
   type        = number
@@ -174,6 +468,12 @@ variable "chunk_size" {
     condition     = var.chunk_size >= 1 && var.chunk_size <= 99614720 && floor(var.chunk_size) == var.chunk_size
     error_message = "chunk_size must be a whole number of bytes from 1 to 99614720 (95 MiB), because MESH takes 100 MB a request. It asks for at least 5 MB, except in the last chunk."
   }
+}
+
+variable "crumb_size" {
+  type        = number
+  description = "Without effect: there is no read buffer to size. Accepted for configurations of the NHS's module."
+  default     = null
 }
 
 variable "compress_threshold" {
@@ -274,7 +574,7 @@ variable "mesh_s3_object_expiry_in_days" {
 
 variable "s3logs_retention_in_days" {
   type        = number
-  description = "Days that the bucket's access logs are kept."
+  description = "Days that the bucket's access logs and the trail's files are kept."
   default     = 7
   nullable    = false
 
@@ -297,6 +597,38 @@ variable "cloudwatch_retention_in_days" {
   }
 }
 
+# CloudTrail
+
+variable "cloudtrail_enabled" {
+  type        = bool
+  description = "Whether a CloudTrail trail records puts into the bucket, for rules that match CloudTrail's events. Sending needs none: new users set it to `false` and save its price."
+  default     = true
+  nullable    = false
+}
+
+variable "cloudtrail_log_group_name" {
+  type        = string
+  description = "Name of the trail's log group. Default: `/aws/cloudtrail/<name_prefix>-mesh`."
+  default     = null
+
+  validation {
+    condition     = var.cloudtrail_log_group_name == null || can(regex("^[A-Za-z0-9_/.#-]{1,512}$", var.cloudtrail_log_group_name))
+    error_message = "cloudtrail_log_group_name must be 1 to 512 letters, digits or characters of _ / . # -."
+  }
+}
+
+variable "cloudtrail_cloudwatch_log_retention_in_days" {
+  type        = number
+  description = "Days that the trail's log group keeps its lines; 0 keeps them for ever."
+  default     = 30
+  nullable    = false
+
+  validation {
+    condition     = contains([0, 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.cloudtrail_cloudwatch_log_retention_in_days)
+    error_message = "cloudtrail_cloudwatch_log_retention_in_days must be one of 0, 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653."
+  }
+}
+
 variable "log_level" {
   type        = string
   description = "Least severe level that the functions log."
@@ -307,4 +639,115 @@ variable "log_level" {
     condition     = contains(["DEBUG", "INFO", "WARN", "ERROR"], var.log_level)
     error_message = "log_level must be DEBUG, INFO, WARN or ERROR."
   }
+}
+
+# Network
+
+variable "vpc_id" {
+  type        = string
+  description = "VPC to run the functions in; empty: none. It needs a way to MESH, gateway endpoints for S3 and DynamoDB, and interface endpoints for SSM and Step Functions, and for Secrets Manager if that is used."
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = var.vpc_id != "" || length(var.subnet_ids) == 0
+    error_message = "subnet_ids are set, but vpc_id is not: set both to run the functions in a VPC, or neither."
+  }
+
+  validation {
+    condition     = var.vpc_id == "" || length(var.subnet_ids) > 0
+    error_message = "vpc_id is set, but subnet_ids are not: set both to run the functions in a VPC, or neither."
+  }
+}
+
+variable "subnet_ids" {
+  type        = set(string)
+  description = "Subnets of that VPC to run the functions in."
+  default     = []
+  nullable    = false
+}
+
+variable "mesh_cidr_blocks" {
+  type        = set(string)
+  description = "Addresses that the functions in a VPC may reach MESH at. Default: those that the NHS publishes for the environment; `local` has none."
+  default     = null
+
+  validation {
+    condition     = var.mesh_cidr_blocks == null || try(length(var.mesh_cidr_blocks) > 0 && alltrue([for block in var.mesh_cidr_blocks : can(cidrhost(block, 0))]), false)
+    error_message = "mesh_cidr_blocks must be address ranges such as 192.0.2.1/32, at least one."
+  }
+
+  validation {
+    condition     = length(var.subnet_ids) == 0 || var.mesh_env != "local" || var.mesh_cidr_blocks != null
+    error_message = "mesh_env = \"local\" has no addresses of its own: in a VPC, set mesh_cidr_blocks."
+  }
+}
+
+variable "aws_s3_endpoint_prefix_list_id" {
+  type        = string
+  description = "Prefix list of the VPC's gateway endpoint for S3."
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = length(var.subnet_ids) == 0 || var.aws_s3_endpoint_prefix_list_id != ""
+    error_message = "In a VPC, aws_s3_endpoint_prefix_list_id is needed: the functions read and write objects. Set it to aws_vpc_endpoint.<name>.prefix_list_id of the gateway endpoint for S3."
+  }
+}
+
+variable "aws_ssm_endpoint_sg_id" {
+  type        = string
+  description = "Security group of the VPC's endpoint for SSM."
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = length(var.subnet_ids) == 0 || var.aws_ssm_endpoint_sg_id != ""
+    error_message = "In a VPC, aws_ssm_endpoint_sg_id is needed: every function reads parameters. Set it to the security group of the interface endpoint for SSM."
+  }
+}
+
+variable "aws_sfn_endpoint_sg_id" {
+  type        = string
+  description = "Security group of the VPC's endpoint for Step Functions."
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = length(var.subnet_ids) == 0 || var.aws_sfn_endpoint_sg_id != ""
+    error_message = "In a VPC, aws_sfn_endpoint_sg_id is needed: the follow-up starts interrupted sends again. Set it to the security group of the interface endpoint for Step Functions (states)."
+  }
+}
+
+variable "aws_secrets_endpoints_sg_id" {
+  type        = string
+  description = "Security group of the VPC's endpoint for Secrets Manager; needed with `use_secrets_manager`."
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = length(var.subnet_ids) == 0 || !var.use_secrets_manager || var.aws_secrets_endpoints_sg_id != ""
+    error_message = "In a VPC, aws_secrets_endpoints_sg_id is needed: with use_secrets_manager every function reads secrets. Set it to the security group of the interface endpoint for Secrets Manager."
+  }
+}
+
+variable "aws_logs_endpoints_sg_id" {
+  type        = string
+  description = "Security group of the VPC's endpoint for CloudWatch Logs. The functions may reach it, but don't call it: AWS does, from outside the VPC."
+  default     = ""
+  nullable    = false
+}
+
+variable "aws_kms_endpoints_sg_id" {
+  type        = string
+  description = "Security group of the VPC's endpoint for KMS. The functions may reach it, but don't call it: AWS does, from outside the VPC."
+  default     = ""
+  nullable    = false
+}
+
+variable "aws_lambda_endpoints_sg_id" {
+  type        = string
+  description = "Security group of the VPC's endpoint for Lambda. The functions may reach it, but don't call it: AWS does, from outside the VPC."
+  default     = ""
+  nullable    = false
 }

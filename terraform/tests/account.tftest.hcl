@@ -1,0 +1,31 @@
+# Everything is made in the provider's account and region: naming others is refused.
+
+mock_provider "aws" {
+  source = "./tests/aws"
+}
+
+variables {
+  name_prefix = "demo"
+  mesh_env    = "integration"
+  mailbox_ids = ["X26ABC1"]
+}
+
+run "the_providers_own_may_be_named" {
+  command = plan
+
+  variables {
+    account_id = "123456789012"
+    region     = "eu-west-2"
+  }
+}
+
+run "others_are_refused" {
+  command = plan
+
+  variables {
+    account_id = "210987654321"
+    region     = "us-east-1"
+  }
+
+  expect_failures = [var.account_id, var.region]
+}

@@ -1,0 +1,92 @@
+# Where received messages are stored.
+
+mock_provider "aws" {
+  source = "./tests/aws"
+}
+
+variables {
+  name_prefix = "demo"
+  mesh_env    = "integration"
+  mailbox_ids = ["X26ABC1"]
+}
+
+run "below_inbound_by_message_id" {
+  command = plan
+
+  assert {
+    condition     = [for name in ["USE_LEGACY_INBOUND_LOCATION", "USE_SENDER_FILENAME"] : aws_lambda_function.fetch_message_chunk.environment[0].variables[name]] == ["false", "false"]
+    error_message = "what the function is told"
+  }
+
+  assert {
+    condition     = length(data.aws_iam_policy_document.legacy_inbound.statement) == 0
+    error_message = "no parameter of a legacy location is read"
+  }
+}
+
+run "under_the_senders_name" {
+  command = plan
+
+  variables {
+    use_sender_filename = true
+  }
+
+  assert {
+    condition     = aws_lambda_function.fetch_message_chunk.environment[0].variables["USE_SENDER_FILENAME"] == "true"
+    error_message = "what the function is told"
+  }
+}
+
+run "in_a_legacy_location" {
+  command = plan
+
+  variables {
+    use_legacy_inbound_location = true
+    legacy_inbound_bucket_arns  = ["arn:aws:s3:::archive"]
+    legacy_inbound_kms_key_arns = ["arn:aws:kms:eu-west-2:123456789012:key/0b1c"]
+  }
+
+  assert {
+    condition     = aws_lambda_function.fetch_message_chunk.environment[0].variables["USE_LEGACY_INBOUND_LOCATION"] == "true"
+    error_message = "what the function is told"
+  }
+
+  assert {
+    condition = one(data.aws_iam_policy_document.legacy_inbound.statement).resources == toset([
+      for name in ["INBOUND_BUCKET", "INBOUND_FOLDER"] : "arn:aws:ssm:eu-west-2:123456789012:parameter/demo-mesh/mesh/mailboxes/X26ABC1/${name}"
+    ])
+    error_message = "the polled mailboxes' locations are read"
+  }
+
+  assert {
+    condition = {
+      for statement in data.aws_iam_policy_document.fetch_message_chunk.statement : statement.sid => anytrue([
+        for resource in ["arn:aws:s3:::archive/*", "arn:aws:s3:::archive", "arn:aws:kms:eu-west-2:123456789012:key/0b1c"] : contains(statement.resources, resource)
+      ]) if statement.sid != "ChangeRows"
+    } == { StoreMessages = true, TellMissingFromForbidden = true, EncryptMessages = true }
+    error_message = "the bucket and its key may be used"
+  }
+}
+
+run "other_buckets_without_a_legacy_location_are_refused" {
+  command = plan
+
+  variables {
+    legacy_inbound_bucket_arns  = ["arn:aws:s3:::archive"]
+    legacy_inbound_kms_key_arns = ["arn:aws:kms:eu-west-2:123456789012:key/0b1c"]
+  }
+
+  expect_failures = [var.legacy_inbound_bucket_arns, var.legacy_inbound_kms_key_arns]
+}
+
+run "what_is_no_arn_is_refused" {
+  command = plan
+
+  variables {
+    use_legacy_inbound_location = true
+    legacy_inbound_bucket_arns  = ["archive"]
+    legacy_inbound_kms_key_arns = ["alias/archive"]
+  }
+
+  expect_failures = [var.legacy_inbound_bucket_arns, var.legacy_inbound_kms_key_arns]
+}
