@@ -9,10 +9,12 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from stack import least_privilege
 from stack.aws import failures
 from stack.checks import MIB
 from stack.control import Stack
 from stack.pipeline import Pipeline
+from stack.servers import TESTS
 
 FOLDER = "MESH_AWS_TEST_FOLDER"
 PREFIX = "e2e"
@@ -20,8 +22,14 @@ PREFIX = "e2e"
 OURS = [f"X26T{number:03}" for number in range(1, 33)]
 SENDERS = [f"X26T{number:03}" for number in range(33, 97)]
 OTHERS = [f"X26T{number:03}" for number in range(97, 200)]
-
-
+CELLS = [f"X26T{number:03}" for number in range(200, 950)]
+# Of the instance `second`; the first are in its legacy mappings.
+LEGACY, LEGACY_OTHER, LEGACY_WORKFLOW = "X26T950", "X26T951", "LEGACY_WORKFLOW"
+SECOND = [f"X26T{number:03}" for number in range(952, 980)]
+SECOND_BUCKET = "second-legacy-inbound"
+README = ["X26ABC123", "X26ABC456"]
+# Calls that tests make a role fail at: action and resource.
+REFUSED = set()
 
 def pytest_configure(config):
     # The workers inherit it.
@@ -35,6 +43,10 @@ def pytest_sessionfinish(session):
     stack = Stack(folder())
     started = stack.running
     problems = failures(stack.folder) if (stack.folder / "aws.log").exists() else []
+    if (stack.folder / "calls.jsonl").exists():
+        problems += least_privilege.refusals(stack, REFUSED)
+    if started and whole(session):
+        problems += least_privilege.problems(stack, [one(stack).name for one in (first, second, readme)])
     stack.stop()
     for problem in problems:
         print(f"\nthe local AWS: {problem}")
@@ -44,6 +56,14 @@ def pytest_sessionfinish(session):
         shutil.rmtree(folder())
     elif started:
         print(f"\nthe stack's logs are in {folder()}")
+
+
+def whole(session):
+    """Whether every test of the suite has run, and well: only then is what was not called not needed."""
+    options = session.config.option
+    picked = options.keyword or options.deselect or options.maxfail or any("::" in arg for arg in session.config.args)
+    everything = {Path(arg).resolve() for arg in session.config.args} & {TESTS, TESTS / "e2e"}
+    return session.exitstatus == pytest.ExitCode.OK and options.markexpr == "not nightly" and everything and not picked
 
 
 def folder():
@@ -67,16 +87,54 @@ def stack():
     return found
 
 
+def others(stack):
+    """Further instances in the same account, by the names of their module blocks."""
+    local = {"mesh_env": "local", "mesh_url": stack.mesh_url}
+    return {
+        # Everything that is off by default.
+        "second": local
+        | {
+            "name_prefix": "second",
+            "mailbox_ids": SECOND,
+            "mailboxes": [
+                {"id": LEGACY, "outbound_mappings": [{"dest_mailbox": LEGACY_OTHER, "workflow_id": LEGACY_WORKFLOW}]}
+            ],
+            "use_secrets_manager": True,
+            "use_sender_filename": True,
+            "use_legacy_inbound_location": True,
+            "legacy_inbound_bucket_arns": [f"arn:aws:s3:::{SECOND_BUCKET}"],
+            "use_s3_key_for_mex_filename": True,
+            "cloudtrail_enabled": False,
+        },
+        # The block of the NHS module's README without its VPC lines, in another environment.
+        "readme": local
+        | {
+            "name_prefix": "readme-example-project",
+            "mailbox_ids": README,
+            "verify_ssl": True,
+            "get_message_max_concurrency": 10,
+            "compress_threshold": 1 * MIB,
+        },
+    }
+
+
 @pytest.fixture(scope="session")
-def pipeline(stack):
-    """The module, applied."""
+def applied(stack):
+    """Three instances of the module, by one apply."""
     outcome = folder() / "applied.json"
     with only_one("apply"):
         if not outcome.exists():
             try:
+                s3 = stack.client("s3")
+                s3.create_bucket(Bucket=SECOND_BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-2"})
+                s3.put_bucket_versioning(Bucket=SECOND_BUCKET, VersioningConfiguration={"Status": "Enabled"})
+                second(stack).put_secrets([LEGACY, *SECOND, *README])
+                readme(stack).put_secrets(README)
                 found = stack.deploy(
                     PREFIX,
                     OURS,
+                    others=others(stack),
+                    example="consumer",
                     chunk_size=5 * MIB,
                     compress_threshold=8 * MIB,
                     get_messages_page_limit=20,
@@ -84,14 +142,45 @@ def pipeline(stack):
                     uncertain_send_wait_seconds=2,
                 )
                 found.put_secrets(SENDERS)
-                found.capture_events()
+                for one in (found, second(stack), readme(stack)):
+                    one.capture_events()
                 outcome.write_text("null")
             except Exception as error:
                 outcome.write_text(json.dumps(str(error)))
                 raise
     if problem := json.loads(outcome.read_text()):
         pytest.fail(f"the module was not applied: {problem}", pytrace=False)
+    return stack
+
+
+@pytest.fixture(scope="session")
+def pipeline(applied):
+    """An instance as new users have it."""
+    return first(applied)
+
+
+@pytest.fixture(scope="session", name="second")
+def second_pipeline(applied):
+    """An instance with everything that is off by default."""
+    return second(applied)
+
+
+@pytest.fixture(scope="session", name="readme")
+def readme_pipeline(applied):
+    """An instance by the block of the NHS module's README."""
+    return readme(applied)
+
+
+def first(stack):
     return Pipeline(stack, f"{PREFIX}-mesh")
+
+
+def second(stack):
+    return Pipeline(stack, "second-mesh", use_secrets_manager=True)
+
+
+def readme(stack):
+    return Pipeline(stack, "readme-example-project-mesh")
 
 
 def take(kind, pool):
@@ -118,3 +207,15 @@ def sender():
 def other():
     """A mailbox of another organisation that no other test uses."""
     return take("others", OTHERS)
+
+
+@pytest.fixture
+def second_mailbox():
+    """A mailbox that `second` polls, and that no other test uses."""
+    return take("second", SECOND)
+
+
+@pytest.fixture
+def cell_mailbox():
+    """Gives a mailbox for a cell of the matrix, another one at each call."""
+    return lambda: take("cells", CELLS)

@@ -12,7 +12,7 @@ import requests
 from stack import mesh, servers
 from stack.pipeline import Pipeline
 from stack.servers import StackError
-from stack.terraform import MODULE, Terraform
+from stack.terraform import Terraform
 
 CREDENTIALS = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "eu-west-2"}
 
@@ -55,15 +55,15 @@ class Stack:
         return found
 
     @functools.cache
-    def client(self, service):
-        """A boto3 client of the local AWS."""
+    def client(self, service, key="test"):
+        """A boto3 client of the local AWS; the access key is an identity of stack.identities, or may do everything."""
         return boto3.client(
             service,
             endpoint_url=self.aws_url,
             config=botocore.config.Config(
                 s3={"addressing_style": "path"}, retries={"max_attempts": 1}, read_timeout=900
             ),
-            **CREDENTIALS,
+            **CREDENTIALS | {"aws_access_key_id": key},
         )
 
     def drop_workers(self):
@@ -108,14 +108,29 @@ class Stack:
         body = {"method": method, "path": path, **answer}
         requests.post(f"{self.mesh_admin}/_answers", json=body, timeout=30).raise_for_status()
 
-    def deploy(self, name_prefix, mailboxes, say=lambda text: None, **module_variables):
-        """Puts the secrets and applies the module; returns the pipeline."""
+    def faults(self, method, path, **body):
+        """Asks the proxy between the functions and what they call; see stack.faults."""
+        answer = requests.request(method, f"{self._state('faults')['url']}/{path}", json=body, timeout=30)
+        answer.raise_for_status()
+        return answer.json()
+
+    def cell(self, name, pattern):
+        """Counts the calls of invocations whose payload fits the pattern, and of their executions, as this cell's."""
+        self.faults("POST", "cells", cell=name, pattern=pattern)
+
+    def fault(self, cell, kind, **fault):
+        """Something goes wrong with calls of the cell; the fields are those of stack.faults.Fault."""
+        self.faults("POST", "faults", cell=cell, kind=kind, **fault)
+
+    def calls(self, cell):
+        """The calls of a cell, in their order."""
+        return self.faults("GET", f"calls?cell={cell}")
+
+    def deploy(self, name_prefix, mailboxes, say=lambda text: None, others=None, example="minimal", **module_variables):
+        """Puts the secrets and applies an example, with further blocks of the module (`others`); returns the pipeline."""
         pipeline = Pipeline(self, f"{name_prefix}-mesh")
         pipeline.put_secrets(mailboxes)
-        missing = [zip for zip in ("poll", "fetch-chunk", "ack", "send") if not (MODULE.parent / f"dist/{zip}.zip").exists()]
-        if missing:
-            raise StackError(f"dist/ has no zip of {', '.join(missing)}: run `make build`")
-        example = {
+        variables = {
             "name_prefix": name_prefix,
             "mesh_env": "local",
             "mesh_url": self.mesh_url,
@@ -123,7 +138,7 @@ class Stack:
             "force_destroy": True,
         }
         terraform = self.terraform(name_prefix, say)
-        terraform.init(example, module_variables)
+        terraform.init(variables, module_variables, others, example)
         terraform.apply()
         return pipeline
 

@@ -22,6 +22,8 @@ from moto.s3.models import s3_backends
 from moto.secretsmanager.models import secretsmanager_backends
 from moto.stepfunctions.responses import get_backend as stepfunctions_backend
 
+from .policies import granted
+
 _KEY = re.compile(r"Credential=([^/]+)/")
 _SERVICES = {"awslambda": "lambda", "stepfunctions": "states"}
 
@@ -110,43 +112,6 @@ class Call:
 # What the roles' policies grant
 
 
-class Statement:
-    """An Allow of an identity's policy."""
-
-    def __init__(self, statement):
-        self.actions = _several(statement["Action"])
-        self.resources = _several(statement["Resource"])
-        self._actions = [_pattern(value, re.IGNORECASE) for value in self.actions]
-        self._resources = [_pattern(value) for value in self.resources]
-        # Conditions hold for what AWS does on the caller's behalf only, which is no call here.
-        self.usable = "Condition" not in statement
-
-    def allows(self, action, resource):
-        return (
-            self.usable
-            and any(pattern.fullmatch(action) for pattern in self._actions)
-            and any(pattern.fullmatch(resource) for pattern in self._resources)
-        )
-
-
-def _several(value):
-    return value if isinstance(value, list) else [value]
-
-
-def _pattern(text, flags=0):
-    return re.compile(re.escape(text).replace(r"\*", ".*").replace(r"\?", "."), flags | re.DOTALL)
-
-
-@functools.lru_cache(256)
-def statements(document):
-    """The Allow statements of a policy document; one that says anything else is not of this module's kind."""
-    found = _several(json.loads(document)["Statement"])
-    strange = [one for one in found if one["Effect"] != "Allow" or {"NotAction", "NotResource"} & set(one)]
-    if strange:
-        raise NotImplementedError(f"only plain Allow statements are understood in a role's policy: {strange}")
-    return [Statement(one) for one in found]
-
-
 def role_of(key, account, region, call=None):
     """The ARN of the role that an access key stands for; None if it is not checked, or its owner is gone."""
     kind, _, name = key.partition("-")
@@ -175,12 +140,6 @@ def documents(account, role_arn):
     return [document if isinstance(document, str) else json.dumps(document) for document in [*role.policies.values(), *attached]]
 
 
-def granted(account, role_arn, action, resource):
-    return any(
-        one.allows(action, resource) for document in documents(account, role_arn) for one in statements(document)
-    )
-
-
 def apply(path):
     file = open(path, "a", encoding="utf-8", buffering=1)
     lock, written = threading.Lock(), set()
@@ -200,7 +159,7 @@ def apply(path):
         role = role_of(key, call.account, call.region, call)
         refused = None
         for action, needed in call.needs():
-            allowed = granted(call.account, role, action, needed) if role else None
+            allowed = granted(documents(call.account, role), action, needed) if role else None
             record(key, action, needed, allowed)
             if allowed is False:
                 refused = refused or (action, needed)

@@ -24,18 +24,30 @@ def outbound_row(bucket, key, version):
 class Pipeline:
     """One instance of the module, named `${name_prefix}-mesh`."""
 
-    def __init__(self, stack, name):
+    def __init__(self, stack, name, use_secrets_manager=False):
         self.stack = stack
         self.name = name
         self.bucket = name
+        self.use_secrets_manager = use_secrets_manager
 
     # Secrets
 
-    def put_secret(self, name, value):
-        """Writes one SecureString, as the module's users do."""
+    def put_parameter(self, name, value, kind="String"):
+        """Writes one parameter below the module's prefix."""
         self.stack.client("ssm").put_parameter(
-            Name=f"/{self.name}/mesh/{name}", Value=value, Type="SecureString", Overwrite=True
+            Name=f"/{self.name}/mesh/{name}", Value=value, Type=kind, Overwrite=True
         )
+
+    def put_secret(self, name, value):
+        """Writes one secret, as the module's users do: certificates are no secrets, and stay in SSM."""
+        if not self.use_secrets_manager or name.endswith("_CERT"):
+            self.put_parameter(name, value, "SecureString")
+            return
+        secrets, path = self.stack.client("secretsmanager"), f"/{self.name}/mesh/{name}"
+        try:
+            secrets.create_secret(Name=path, SecretString=value)
+        except secrets.exceptions.ResourceExistsException:
+            secrets.put_secret_value(SecretId=path, SecretString=value)
 
     def put_secrets(self, mailboxes):
         """Writes the secrets of the environment and the mailboxes' passwords."""
@@ -122,23 +134,33 @@ class Pipeline:
         return f"arn:aws:states:eu-west-2:{ACCOUNT}:stateMachine:{self.name}-{name}"
 
     def schedule(self, mailbox, rule="get-messages"):
-        """The target that a mailbox's schedule rule starts: ARN and input."""
+        """The target that a mailbox's schedule rule starts: ARN, input and the rule's name."""
         events = self.stack.client("events")
         for page in events.get_paginator("list_rules").paginate(NamePrefix=f"{self.name}-{rule}"):
             for found in page["Rules"]:
                 for target in events.list_targets_by_rule(Rule=found["Name"])["Targets"]:
                     given = json.loads(target.get("Input", "{}"))
                     if given.get("mailbox") == mailbox and ("handshake" in given) == rule.endswith("handshake"):
-                        return target
+                        return target | {"Rule": found["Name"]}
         raise StackError(f"no rule {self.name}-{rule}… has a target for mailbox {mailbox}")
 
     def start(self, mailbox, rule="get-messages"):
         """Starts what the schedule would start; returns the execution's ARN."""
         target = self.schedule(mailbox, rule)
-        started = self.stack.client("stepfunctions").start_execution(
+        # As the rule: its role must allow it.
+        started = self.stack.client("stepfunctions", f"EVENTS-{target['Rule']}").start_execution(
             stateMachineArn=target["Arn"], input=target["Input"]
         )
         return started["executionArn"]
+
+    def track(self):
+        """Runs what the tracking schedule would start, and waits: the execution."""
+        rule = f"{self.name}-track-messages"
+        (target,) = self.stack.client("events").list_targets_by_rule(Rule=rule)["Targets"]
+        started = self.stack.client("stepfunctions", f"EVENTS-{rule}").start_execution(
+            stateMachineArn=target["Arn"], input=target.get("Input", "{}")
+        )
+        return self.wait(started["executionArn"])
 
     def poll(self, mailbox, rule="get-messages"):
         """Runs what the schedule would start, and waits: the execution, and those that it started, oldest first."""

@@ -1,4 +1,4 @@
-"""Terraform on the local stack: the minimal example as users copy it, with an override file for the local AWS."""
+"""Terraform on the local stack: the examples as users copy them, with an override file for the local AWS."""
 
 import json
 import os
@@ -13,7 +13,7 @@ MODULE = TESTS.parent / "terraform"
 
 
 class Terraform:
-    """A root of its own: a copy of the minimal example, and a state."""
+    """A root of its own: a copy of an example, and a state."""
 
     def __init__(self, folder, aws_url, say=lambda text: None):
         self.folder = folder
@@ -34,27 +34,31 @@ class Terraform:
         if Path(os.environ.get("TF_CLI_CONFIG_FILE", "/nonexistent")).exists():
             self.env["TF_CLI_CONFIG_FILE"] = os.environ["TF_CLI_CONFIG_FILE"]
 
-    def init(self, example_variables, module_variables):
-        """Copies the example, writes the variables, initialises."""
+    def init(self, example_variables, module_variables, others=None, example="minimal"):
+        """Copies an example, writes the variables and further blocks of the module (`others`), initialises."""
         if not shutil.which("terraform"):
             raise StackError("terraform is missing: install Terraform 1.9 or later and put it on the PATH")
         self.folder.mkdir(parents=True, exist_ok=True)
-        for file in (MODULE / "examples/minimal").glob("*.tf"):
-            shutil.copy(file, self.folder)
-        override = {
-            "provider": {
-                "aws": {
-                    "s3_use_path_style": True,
-                    "skip_credentials_validation": True,
-                    "skip_metadata_api_check": True,
-                    "max_retries": 2,
-                }
-            },
-            # Relative: a module at an absolute path is copied, away from dist/.
-            "module": {"mesh": {"source": os.path.relpath(MODULE, self.folder), **module_variables}},
-        }
-        (self.folder / "stack_override.tf.json").write_text(json.dumps(override, indent=2))
+        for file in (MODULE / "examples" / example).iterdir():
+            if file.is_file():
+                shutil.copy(file, self.folder)
+        # Relative: a module at an absolute path is copied, away from dist/.
+        source = os.path.relpath(MODULE, self.folder)
+        blocks = {block: {"source": source, **variables} for block, variables in (others or {}).items()}
+        (self.folder / "others.tf.json").write_text(json.dumps({"module": blocks} if blocks else {}, indent=2))
         (self.folder / "terraform.tfvars.json").write_text(json.dumps(example_variables, indent=2))
+        self.override(source=source, **module_variables)
+
+    def override(self, **mesh):
+        """Writes what the local AWS needs of the provider, and arguments for the block `mesh`; initialises."""
+        provider = {
+            "s3_use_path_style": True,
+            "skip_credentials_validation": True,
+            "skip_metadata_api_check": True,
+            "max_retries": 2,
+        }
+        written = {"provider": {"aws": provider}, "module": {"mesh": mesh}}
+        (self.folder / "stack_override.tf.json").write_text(json.dumps(written, indent=2))
         init = subprocess.run(
             [TESTS / "terraform-init.sh", self.folder, "-no-color"], env=self.env, capture_output=True, text=True
         )
@@ -77,6 +81,16 @@ class Terraform:
         return [f"{change['resource']['addr']}: {change['action']}" for change in planned] + [
             f"output {name}: {output['action']}" for name, output in outputs.items() if output.get("action", "noop") != "noop"
         ]
+
+    def plan(self):
+        """What a plan would do now: actions by address."""
+        self._run("plan", "-out=plan", "-lock=false")
+        planned = json.loads(self._run("show", "-json", "plan"))["resource_changes"]
+        return {change["address"]: change["change"]["actions"] for change in planned}
+
+    def forget(self, *addresses):
+        """Takes resources out of the state and leaves them in AWS."""
+        self._run("state", "rm", *addresses)
 
     def outputs(self):
         """The root's outputs by name."""

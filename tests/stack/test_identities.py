@@ -6,7 +6,7 @@ import uuid
 import botocore
 import pytest
 from stack import aws as server
-from stack import identities
+from stack import policies
 
 from .conftest import BOOTSTRAP
 
@@ -160,8 +160,24 @@ def test_a_rule_that_may_not_start_the_machine_has_a_dead_letter(aws):
     assert recorded(aws, f"EVENTS-{rule}") == [("states:StartExecution", machine, False)]
 
 
-@pytest.mark.parametrize("extra", [{"Effect": "Deny"}, {"NotAction": "s3:*"}])
-def test_a_policy_that_is_not_understood_is_an_error(extra):
-    document = {"Statement": [{"Effect": "Allow", "Action": "a", "Resource": "*"} | extra]}
+@pytest.mark.parametrize(
+    "statement",
+    [
+        {"Effect": "Deny", "Action": "a", "Resource": "*"},
+        {"Effect": "Deny", "Action": "a", "Resource": "*", "Condition": {"Bool": {"aws:SecureTransport": "false"}}},
+        {"Effect": "Allow", "NotAction": "a", "Resource": "*"},
+        {"Effect": "Allow", "Action": "a", "NotResource": "*"},
+    ],
+)
+def test_a_policy_that_is_not_understood_is_an_error(statement):
     with pytest.raises(NotImplementedError):
-        identities.statements(json.dumps(document))
+        policies.statements(json.dumps({"Statement": statement}))
+
+
+def test_what_is_denied_to_a_functions_code_is_not_granted():
+    own = {"ArnEquals": {"lambda:SourceFunctionArn": ["arn:f"]}}
+    allow = {"Effect": "Allow", "Action": ["ec2:CreateNetworkInterface", "s3:GetObject"], "Resource": "*"}
+    deny = {"Effect": "Deny", "Action": "ec2:CreateNetworkInterface", "Resource": "*", "Condition": own}
+    documents = [json.dumps({"Statement": [allow, deny]})]
+    assert not policies.granted(documents, "ec2:CreateNetworkInterface", "r")
+    assert policies.granted(documents, "s3:GetObject", "r")

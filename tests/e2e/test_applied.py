@@ -1,0 +1,100 @@
+"""Three instances that one apply has made: what AWS holds is what the configuration says, and says again."""
+
+import json
+
+import pytest
+from conftest import PREFIX
+
+
+@pytest.fixture(params=["pipeline", "second", "readme"])
+def instance(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_a_second_plan_changes_nothing(applied):
+    assert applied.terraform(PREFIX).changes() == []
+
+
+def test_buckets_take_tls_alone_and_keep_versions(instance):
+    s3 = instance.stack.client("s3")
+    for bucket in (instance.bucket, f"{instance.bucket}-s3logs"):
+        policy = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])
+        arns = [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
+        refused = [
+            statement["Condition"]
+            for statement in policy["Statement"]
+            if statement["Effect"] == "Deny"
+            and statement["Action"] == "s3:*"
+            and statement["Principal"] in ("*", {"AWS": "*"})
+            and sorted(statement["Resource"]) == arns
+        ]
+        assert {"Bool": {"aws:SecureTransport": "false"}} in refused
+        assert {"NumericLessThan": {"s3:TlsVersion": "1.2"}} in refused
+        # Nobody but AWS's own services is let in by a policy of the bucket.
+        for statement in policy["Statement"]:
+            assert statement["Effect"] == "Deny" or list(statement["Principal"]) == ["Service"], statement
+        public = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
+        assert set(public.values()) == {True}
+    assert s3.get_bucket_versioning(Bucket=instance.bucket)["Status"] == "Enabled"
+
+
+def key_of(instance):
+    return instance.stack.client("kms").describe_key(KeyId=f"alias/{instance.name}")["KeyMetadata"]["Arn"]
+
+
+def test_everything_at_rest_has_the_instances_own_key(instance):
+    client, key = instance.stack.client, key_of(instance)
+    rules = client("s3").get_bucket_encryption(Bucket=instance.bucket)["ServerSideEncryptionConfiguration"]["Rules"]
+    assert [rule["ApplyServerSideEncryptionByDefault"] for rule in rules] == [
+        {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}
+    ]
+    for table in ("messages", "leases"):
+        described = client("dynamodb").describe_table(TableName=f"{instance.name}-{table}")["Table"]["SSEDescription"]
+        assert (described["Status"], described["KMSMasterKeyArn"]) == ("ENABLED", key)
+        backups = client("dynamodb").describe_continuous_backups(TableName=f"{instance.name}-{table}")
+        recovery = backups["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"]
+        assert recovery["PointInTimeRecoveryStatus"] == "ENABLED"
+    groups = client("logs").get_paginator("describe_log_groups").paginate()
+    mine = [group for page in groups for group in page["logGroups"] if instance.name in group["logGroupName"]]
+    assert len(mine) >= 6
+    assert {group.get("kmsKeyId") for group in mine} == {key}
+    assert all(group.get("retentionInDays") for group in mine)
+    sqs = client("sqs")
+    url = sqs.get_queue_url(QueueName=f"{instance.name}-send-messages-dead-letter")["QueueUrl"]
+    queue = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    assert queue["KmsMasterKeyId"] == key
+    assert client("kms").get_key_rotation_status(KeyId=key)["KeyRotationEnabled"]
+
+
+def test_closed_rows_expire_and_leases_do_not(instance):
+    dynamodb = instance.stack.client("dynamodb")
+    found = {
+        table: dynamodb.describe_time_to_live(TableName=f"{instance.name}-{table}")["TimeToLiveDescription"]
+        for table in ("messages", "leases")
+    }
+    assert found["messages"] == {"TimeToLiveStatus": "ENABLED", "AttributeName": "expires_at"}
+    assert found["leases"]["TimeToLiveStatus"] == "DISABLED"
+
+
+def test_every_resource_of_an_instance_has_its_tags(instance):
+    client = instance.stack.client
+    pages = client("stepfunctions").get_paginator("list_state_machines").paginate()
+    machines = [m["stateMachineArn"] for page in pages for m in page["stateMachines"] if m["name"].startswith(instance.name)]
+    assert {instance.machine("get-messages"), instance.machine("send-message")} <= set(machines)
+    function = client("lambda").list_tags(Resource=f"arn:aws:lambda:eu-west-2:123456789012:function:{instance.name}-poll-mailbox")
+    tagged = [
+        client("s3").get_bucket_tagging(Bucket=instance.bucket)["TagSet"],
+        client("kms").list_resource_tags(KeyId=key_of(instance))["Tags"],
+        [{"Key": key, "Value": value} for key, value in function["Tags"].items()],
+        *(client("stepfunctions").list_tags_for_resource(resourceArn=machine)["tags"] for machine in machines),
+    ]
+    # Key and value have another name in each service.
+    assert [("Application", "mesh-aws") in [tuple(tag.values()) for tag in tags] for tags in tagged] == [True] * len(tagged)
+
+
+def test_nothing_of_a_secret_is_in_the_state(applied):
+    """Functions get names; a data source would keep the values in the state."""
+    state = (applied.folder / f"terraform-{PREFIX}" / "terraform.tfstate").read_text()
+    secrets = [applied.shared_key, applied.file("client.key").splitlines()[1]]
+    assert all(secret and secret not in state for secret in secrets)
+    assert "password" not in state.lower().replace("mailbox_password", "")

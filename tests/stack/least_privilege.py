@@ -1,0 +1,129 @@
+"""The calls of a whole run, compared with what the roles may do.
+
+That every call is granted is seen to by the local AWS, which refuses it otherwise (stack.identities). Here is the other way
+round: each action and resource that a role is granted was used, or stands in a table with its reason.
+"""
+
+import json
+import re
+
+from .policies import covers, statements
+
+# What AWS does with a role's permissions, by the action's service: no function or machine calls these itself.
+ON_BEHALF = {
+    "ec2": "Lambda makes the network interfaces of a function in a VPC",
+    "kms": "S3, DynamoDB, SSM and Secrets Manager encrypt and decrypt for the caller, and for it alone: kms:ViaService",
+    "logs": "Lambda, Step Functions and CloudTrail deliver what a function, an execution or a trail logs",
+    "xray": "Lambda and Step Functions hand in their traces",
+}
+
+# What a run here does not come to, by role, action and resource as `granted_by` names them.
+RARE = {
+}
+
+# Actions that know no narrower resource, by the service authorisation reference.
+NO_NARROWER = {
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "logs:CreateLogDelivery",
+    "logs:DeleteLogDelivery",
+    "logs:DescribeLogGroups",
+    "logs:DescribeResourcePolicies",
+    "logs:GetLogDelivery",
+    "logs:ListLogDeliveries",
+    "logs:PutResourcePolicy",
+    "logs:UpdateLogDelivery",
+    "xray:GetSamplingRules",
+    "xray:GetSamplingTargets",
+    "xray:PutTelemetryRecords",
+    "xray:PutTraceSegments",
+}
+
+
+def roles(stack, name):
+    """The roles of an instance: policies' statements by role."""
+    iam = stack.client("iam")
+    found = {}
+    for page in iam.get_paginator("list_roles").paginate():
+        for role in page["Roles"]:
+            if role["RoleName"].startswith(f"{name}-"):
+                names = iam.list_role_policies(RoleName=role["RoleName"])["PolicyNames"]
+                documents = [
+                    iam.get_role_policy(RoleName=role["RoleName"], PolicyName=one)["PolicyDocument"] for one in names
+                ]
+                found[role["RoleName"]] = [one for document in documents for one in statements(json.dumps(document))]
+    return found
+
+
+def callers(stack, name):
+    """The access keys that call with a role, by the role's name."""
+    found = {}
+
+    def add(arn, key):
+        found.setdefault(arn.rpartition("/")[2], set()).add(key)
+
+    for page in stack.client("lambda").get_paginator("list_functions").paginate():
+        for function in page["Functions"]:
+            if function["FunctionName"].startswith(f"{name}-"):
+                add(function["Role"], f"LAMBDA-{function['FunctionName']}")
+    states = stack.client("stepfunctions")
+    for page in states.get_paginator("list_state_machines").paginate():
+        for machine in page["stateMachines"]:
+            if machine["name"].startswith(f"{name}-"):
+                add(states.describe_state_machine(stateMachineArn=machine["stateMachineArn"])["roleArn"], f"STATES-{machine['name']}")
+    events = stack.client("events")
+    for page in events.get_paginator("list_rules").paginate(NamePrefix=f"{name}-"):
+        for rule in page["Rules"]:
+            for target in events.list_targets_by_rule(Rule=rule["Name"])["Targets"]:
+                if "RoleArn" in target:
+                    add(target["RoleArn"], f"EVENTS-{rule['Name']}")
+    return found
+
+
+def calls(stack):
+    """What was called: sets of action and resource by access key."""
+    found = {}
+    for line in (stack.folder / "calls.jsonl").read_text(encoding="utf-8").splitlines():
+        call = json.loads(line)
+        found.setdefault(call["key"], set()).add((call["action"], call["resource"]))
+    return found
+
+
+def granted_by(stack, name, called):
+    """What the roles of an instance are granted, in terms of every instance, and whether the calls used it."""
+    found, keys = {}, callers(stack, name)
+    for role, allowed in roles(stack, name).items():
+        made = set().union(*(called.get(key, set()) for key in keys.get(role, ())))
+        for statement in allowed:
+            for action, resource in ((a, r) for a in statement.actions for r in statement.resources if statement.allow):
+                generic = re.sub(r"mailboxes/[^/]+/", "mailboxes/*/", resource).replace(name, "NAME")
+                used = any(covers(action, resource, one) for one in made)
+                entry = (role.removeprefix(f"{name}-"), action, generic)
+                found[entry] = found.get(entry, False) or used
+    return found
+
+
+def problems(stack, names):
+    """What a whole run shows to be granted and not needed, and what the table has too much."""
+    called, found = calls(stack), {}
+    for name in names:
+        for entry, used in granted_by(stack, name, called).items():
+            found[entry] = found.get(entry, False) or used
+    if len(found) < 50:
+        return [f"only {len(found)} grants were found: the instances are gone"]
+    unused = {entry for entry, used in found.items() if not used and entry[1].partition(":")[0] not in ON_BEHALF}
+    return [f"granted and never used: {' '.join(entry)}" for entry in sorted(unused - set(RARE))] + [
+        f"in the table of rare calls, but {'used' if found.get(entry) else 'not granted'}: {' '.join(entry)}"
+        for entry in sorted(set(RARE) - unused)
+    ]
+
+
+def refusals(stack, expected=()):
+    """Calls that no policy allowed, but for those of `expected`: pairs of action and resource."""
+    lines = (stack.folder / "calls.jsonl").read_text(encoding="utf-8").splitlines()
+    found = [json.loads(line) for line in lines]
+    return [
+        f"not granted: {call['key']} {call['action']} {call['resource']}"
+        for call in found
+        if call["allowed"] is False and (call["action"], call["resource"]) not in expected
+    ]
