@@ -20,11 +20,12 @@ provider "aws" {
 module "mesh" {
   source = "../.."
 
-  name_prefix   = var.name_prefix
-  mesh_env      = var.mesh_env
-  mesh_url      = var.mesh_url
-  mailbox_ids   = var.mailbox_ids
-  force_destroy = var.force_destroy
+  name_prefix        = var.name_prefix
+  mesh_env           = var.mesh_env
+  mesh_url           = var.mesh_url
+  mailbox_ids        = var.mailbox_ids
+  cloudtrail_enabled = false # true only where rules that match CloudTrail's events depend on it
+  force_destroy      = var.force_destroy
 }
 
 variable "region" {
