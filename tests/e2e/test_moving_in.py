@@ -1,0 +1,155 @@
+"""A state of the module that ours replaces moves in by a change of `source`, and back.
+
+Its addresses and names are those of moving_in/legacy.py, the block is moving_in/main.tf.
+"""
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from moving_in import legacy
+from stack.checks import Message, received, sent
+from stack.pipeline import Pipeline
+from stack.terraform import MODULE
+
+MAILBOX, LEGACY = "X26T990", "X26T991"
+OTHERS = ("X26T992", "X26T993")
+TRAIL_LOG = "/aws/cloudtrail/mesh-s3-logs"
+OLD_KEY = f"inbound/{MAILBOX}/20240101000000000000_000001.dat"
+LOGS = ("/aws/lambda/moving-mesh-poll-mailbox", "/aws/lambda/moving-mesh-check-send-parameters", TRAIL_LOG)
+
+
+class Team:
+    """A team's root with its state, and what it has in AWS."""
+
+    def __init__(self, stack):
+        self.stack = stack
+        self.pipeline = Pipeline(stack, "moving-mesh")
+        self.terraform = stack.terraform("moving")
+
+    def begin(self):
+        """Applies the replaced module, and leaves an object and log lines of its time."""
+        folder = self.terraform.folder
+        folder.mkdir()
+        shutil.copy(Path(legacy.__file__).with_name("main.tf"), folder)
+        legacy.write(folder / "legacy")
+        self.back()
+        self.terraform.apply()
+        self.pipeline.put_secrets([MAILBOX, LEGACY])
+        self.pipeline.put(OLD_KEY, b"from before", {"mex-messageid": "20240101000000000000_000001"})
+        for group in LOGS:
+            logs, stream = self.stack.client("logs"), {"logGroupName": group, "logStreamName": "before"}
+            logs.create_log_stream(**stream)
+            logs.put_log_events(**stream, logEvents=[{"timestamp": int(time.time() * 1000), "message": "from before"}])
+
+    def swap(self):
+        """Changes `source`. The URL is for the sandbox; docs/moving-in.md tells of the log group's name."""
+        source = os.path.relpath(MODULE, self.terraform.folder)
+        self.terraform.override(source=source, mesh_url=self.stack.mesh_url, cloudtrail_log_group_name=TRAIL_LOG)
+
+    def back(self):
+        self.terraform.override()
+
+    def key(self):
+        aliases = self.stack.client("kms").list_aliases()["Aliases"]
+        return next(one["TargetKeyId"] for one in aliases if one["AliasName"] == "alias/moving-mesh")
+
+    def old_things(self):
+        """What is there from before."""
+        lines = {group: self.pipeline.logs(group, "from before") for group in LOGS}
+        return self.pipeline.get(OLD_KEY)["Body"], self.key(), lines
+
+
+@pytest.fixture(scope="module")
+def team(stack):
+    team = Team(stack)
+    team.begin()
+    team.before = team.old_things()
+    team.swap()
+    team.planned = team.terraform.plan()
+    team.terraform.apply()
+    team.pipeline.capture_events()
+    return team
+
+
+def destroyed(planned):
+    return {address.removeprefix("module.mesh.") for address, actions in planned.items() if "delete" in actions}
+
+
+def test_the_plan_destroys_nothing_but_the_old_permissions_and_the_function_that_we_have_not(team):
+    roles = ("get_messages", "send_message", *legacy.EVENTS, *legacy.FUNCTIONS, "mesh_cloudtrail_cloudwatch_policy")
+    assert destroyed(team.planned) == {
+        *(f"{kind}.{role}" for kind in ("aws_iam_policy", "aws_iam_role_policy_attachment") for role in roles),
+        "aws_iam_role.check_send_parameters",
+        # Its name is every instance's: ours has one of its own.
+        "aws_iam_role.mesh_cloudtrail_to_cloudwatch_role[0]",
+        "aws_lambda_function.check_send_parameters",
+        "aws_lambda_layer_version.mesh_aws_client_dependencies",
+        # The provider leaves the bucket's list as it is.
+        "aws_s3_bucket_acl.s3logs_acl",
+    }
+
+
+def test_bucket_key_and_log_groups_are_changed_in_place(team):
+    kept = ("aws_s3_bucket.", "aws_kms_", "aws_cloudwatch_log_group.", "aws_lambda_function.", "aws_sfn_", "aws_cloudtrail.")
+    actions = {address.removeprefix("module.mesh."): actions for address, actions in team.planned.items()}
+    found = {address: actions[address] for address in actions if address.startswith(kept)}
+    ours = {"acknowledge_message", "track_message", "track_messages", "check_send_parameters"}
+    changed = {address: one for address, one in found.items() if address.partition(".")[2].partition("[")[0] not in ours}
+    assert len(changed) > 15
+    assert {tuple(one) for one in changed.values()} <= {("update",), ("no-op",)}
+    assert found["aws_cloudwatch_log_group.check_send_parameters"] == ["update"]
+
+
+def test_a_second_plan_changes_nothing(team):
+    assert team.terraform.changes() == []
+
+
+def test_objects_key_and_logs_from_before_are_there(team):
+    assert all(team.before[2].values())
+    assert team.old_things() == team.before
+
+
+def test_no_permission_of_the_replaced_module_is_left(team):
+    iam = team.stack.client("iam")
+    named = [one["PolicyName"] for page in iam.get_paginator("list_policies").paginate(Scope="Local") for one in page["Policies"]]
+    assert [name for name in named if name.startswith(("moving-mesh", "mesh-cloudtrail"))] == []
+
+
+def test_a_message_is_received(team):
+    message = Message(OTHERS[0], MAILBOX, b"after the move")
+    message_id = message.send(team.stack)
+    assert team.pipeline.poll(MAILBOX)[-1]["status"] == "SUCCEEDED"
+    assert received(team.pipeline, message_id, message) == []
+
+
+def test_an_object_is_sent(team):
+    message = Message(MAILBOX, OTHERS[0], b"after the move")
+    version = team.pipeline.put("outbound/after.txt", message.body, message.metadata, ContentType=message.content_type)
+    team.pipeline.wait_sent("outbound/after.txt", version)
+    assert sent(team.pipeline, "outbound/after.txt", version, message) == []
+
+
+@pytest.mark.parametrize(("other", "workflow"), [(OTHERS[0], "FIRST"), (OTHERS[1], "SECOND")])
+def test_a_mapping_still_sends(team, other, workflow):
+    """The second one had no parameters in the replaced module."""
+    key = f"outbound_{LEGACY}_to_{other}/after.txt"
+    message = Message(LEGACY, other, b"after the move", workflow)
+    version = team.pipeline.put(key, message.body, ContentType=message.content_type)
+    team.pipeline.wait_sent(key, version)
+    assert sent(team.pipeline, key, version, message) == []
+
+
+@pytest.mark.nightly
+def test_the_way_back(team):
+    """By docs/moving-in.md: the rows stay in AWS."""
+    team.terraform.forget("module.mesh.aws_dynamodb_table.messages", "module.mesh.aws_dynamodb_table.leases")
+    team.back()
+    kept = ("aws_s3_bucket.", "aws_kms_", "aws_cloudwatch_log_group.")
+    gone = {address for address in destroyed(team.terraform.plan()) if address.startswith(kept)}
+    assert gone == {f"aws_cloudwatch_log_group.{one}" for one in ("acknowledge_message", "track_message", "track_messages")}
+    team.terraform.apply()
+    assert team.terraform.changes() == []
+    assert team.old_things() == team.before
