@@ -16,7 +16,7 @@ export no_proxy := $(NO_PROXY)
 unexport AWS_PROFILE AWS_DEFAULT_PROFILE
 PYTHON_OF_TESTS = $$($(ROOT)scripts/venv)
 
-.PHONY: help build package release demo up down test lint unit e2e nightly clean
+.PHONY: help build package release demo up down test lint unit e2e nightly docs clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9]+:.*##' $(realpath $(lastword $(MAKEFILE_LIST))) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -53,6 +53,8 @@ lint: ## Formatting, clippy, dependencies, Terraform and state machine definitio
 	cd $(ROOT) && "$$(scripts/cargo-tool cargo-deny)" --locked check --deny warnings licenses bans sources
 	cd $(ROOT) && terraform fmt -check -recursive -diff terraform
 	$(ROOT)tests/terraform-validate.sh
+	"$(PYTHON_OF_TESTS)" $(ROOT)scripts/module_docs.py --check
+	"$$($(ROOT)scripts/venv tests/checkov)" $(ROOT)tests/checkov/run.py
 	$(ROOT)tests/asl/lint.sh
 
 unit: ## Rust's unit and documentation tests
@@ -65,6 +67,9 @@ e2e: build ## The pytest suite: the local stack's own tests and the pipeline end
 
 nightly: test ## What takes longer than CI may
 	cd $(ROOT)tests && "$(PYTHON_OF_TESTS)" -m pytest -q -m nightly --durations 0 .
+
+docs: ## The tables of terraform/README.md, from the module's variables and outputs
+	@"$(PYTHON_OF_TESTS)" $(ROOT)scripts/module_docs.py
 
 clean: down ## Removes dist/ and the caches of this project
 	rm -rf $(ROOT)dist $(CACHE)
