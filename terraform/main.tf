@@ -48,18 +48,18 @@ data "aws_iam_policy_document" "assume" {
   }
 }
 
-# X-Ray's actions know no narrower resource.
+# X-Ray's actions know no narrower resource. Lambda decides by itself what is sampled.
 data "aws_iam_policy_document" "tracing" {
+  for_each = {
+    function      = ["xray:PutTelemetryRecords", "xray:PutTraceSegments"]
+    state_machine = ["xray:GetSamplingRules", "xray:GetSamplingTargets", "xray:PutTelemetryRecords", "xray:PutTraceSegments"]
+  }
+
   dynamic "statement" {
     for_each = var.tracing_enabled ? ["Trace"] : []
     content {
-      sid = statement.value
-      actions = [
-        "xray:GetSamplingRules",
-        "xray:GetSamplingTargets",
-        "xray:PutTelemetryRecords",
-        "xray:PutTraceSegments",
-      ]
+      sid       = statement.value
+      actions   = each.value
       resources = ["*"]
     }
   }
@@ -67,7 +67,7 @@ data "aws_iam_policy_document" "tracing" {
 
 # What every state machine needs for its logs and traces. The actions know no narrower resource.
 data "aws_iam_policy_document" "state_machine" {
-  source_policy_documents = [data.aws_iam_policy_document.tracing.json]
+  source_policy_documents = [data.aws_iam_policy_document.tracing["state_machine"].json]
 
   statement {
     sid = "DeliverLogs"

@@ -32,7 +32,7 @@ locals {
 # What every function does: write its log, read its secrets, keep rows.
 data "aws_iam_policy_document" "function" {
   for_each                = local.function_name
-  source_policy_documents = [data.aws_iam_policy_document.tracing.json]
+  source_policy_documents = [data.aws_iam_policy_document.tracing["function"].json]
 
   statement {
     sid       = "WriteLog"
