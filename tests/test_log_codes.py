@@ -38,9 +38,11 @@ REPLACED = {
     "MESHFETCH0004": {"message_id"},
     "MESHFETCH0005a": {"message_id"},
     "MESHFETCH0006": {"message_id"},
+    "MESHFETCH0007": {"message_id"},
     "MESHFETCH0010": {"message_id"},
     "MESHFETCH0011": {"message_id"},
     "MESHFETCH0012": {"message_id"},
+    "MESHFETCH0013": {"message_id"},
 }
 
 

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod destination;
+mod location;
 mod messages;
 mod multipart;
 mod parts;
@@ -12,25 +13,30 @@ use mesh_client::MailboxId;
 use mesh_pipeline::events::RECEIVED;
 use mesh_pipeline::lease::Leases;
 use mesh_pipeline::rows::{ReceivingRows, Row, Status};
+use mesh_pipeline::secrets::SecretSource;
 use mesh_pipeline::state::{Batch, Failed, FetchResponse, Invocation, Pending, Stored};
 use mesh_pipeline::store::ObjectWriter;
 use mesh_pipeline::{Error, clock};
 use tokio::time::Instant;
 use tracing::{error, info};
 
+use destination::Destination;
+pub use location::Locations;
 pub use messages::{Chunk, Messages};
 pub use settings::Settings;
 
 /// What the function works with.
-pub struct Fetch<M, L, R, W> {
+pub struct Fetch<M, L, R, W, S> {
     /// MESH.
     pub messages: M,
     /// Who may work on a mailbox.
     pub leases: L,
     /// What is known of messages.
     pub rows: R,
-    /// Where messages go.
+    /// The module's bucket.
     pub bucket: W,
+    /// Where a mailbox's messages go.
+    pub locations: Locations<S>,
     /// Names and limits.
     pub settings: Settings,
 }
@@ -58,8 +64,8 @@ enum Outcome {
 ///
 /// # Errors
 /// See the crate's documentation.
-pub async fn handle<M, L, R, W>(
-    fetch: &Fetch<M, L, R, W>,
+pub async fn handle<M, L, R, W, S>(
+    fetch: &Fetch<M, L, R, W, S>,
     invocation: Invocation,
     batch: Batch,
 ) -> Result<FetchResponse, Error>
@@ -68,6 +74,7 @@ where
     L: Leases,
     R: ReceivingRows,
     W: ObjectWriter,
+    S: SecretSource,
 {
     let mailbox = batch.mailbox;
     let mut response = FetchResponse {
@@ -86,9 +93,19 @@ where
         info!(logReference = "MESHPOLL0002", %mailbox, "another execution has taken the mailbox over");
         return Ok(response);
     }
+    let destination = destination(fetch, &mailbox).await?;
     let until = end_of_work(&invocation);
     let outcomes: Vec<_> = stream::iter(batch.messages)
-        .map(|pending| attempt(fetch, &mailbox, pending, &invocation.execution, until))
+        .map(|pending| {
+            attempt(
+                fetch,
+                &destination,
+                &mailbox,
+                pending,
+                &invocation.execution,
+                until,
+            )
+        })
         .buffered(AT_ONCE)
         .collect()
         .await;
@@ -120,6 +137,18 @@ where
     Ok(response)
 }
 
+async fn destination<M, L, R, W: ObjectWriter, S: SecretSource>(
+    fetch: &Fetch<M, L, R, W, S>,
+    mailbox: &MailboxId,
+) -> Result<Destination<W>, Error> {
+    let found = fetch.locations.of(mailbox).await?;
+    Ok(Destination {
+        bucket: fetch.bucket.other(&found.location.bucket, &found.named_by),
+        location: found.location,
+        by_name: fetch.settings.use_sender_filename,
+    })
+}
+
 // Deadlines come as wall-clock times, waits are measured on the monotonic clock.
 fn end_of_work(invocation: &Invocation) -> Instant {
     let left: std::time::Duration = (invocation.deadline - clock::now())
@@ -128,8 +157,9 @@ fn end_of_work(invocation: &Invocation) -> Instant {
     Instant::now() + left.saturating_sub(MARGIN)
 }
 
-async fn attempt<M, L, R, W>(
-    fetch: &Fetch<M, L, R, W>,
+async fn attempt<M, L, R, W, S>(
+    fetch: &Fetch<M, L, R, W, S>,
+    destination: &Destination<W>,
     mailbox: &MailboxId,
     pending: Pending,
     execution: &str,
@@ -140,12 +170,13 @@ where
     L: Leases,
     R: ReceivingRows,
     W: ObjectWriter,
+    S: Sync,
 {
     if Instant::now() >= until {
         return Outcome::Unfinished(pending);
     }
     let message_id = pending.message_id.clone();
-    match receive::receive(fetch, mailbox, pending, execution, until).await {
+    match receive::receive(fetch, destination, mailbox, pending, execution, until).await {
         Ok(outcome) => outcome,
         // Nothing was begun, so there is nothing to note either.
         Err((None, failure)) => {
@@ -161,7 +192,6 @@ where
             failure,
         )) => {
             error!(
-                logReference = "MESHFETCH0006",
                 %mailbox,
                 %message_id,
                 attempts,

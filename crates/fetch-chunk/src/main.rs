@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use fetch_chunk::{Fetch, Settings};
+use fetch_chunk::{Fetch, Locations, Settings};
 use mesh_pipeline::lease::DynamoLeases;
 use mesh_pipeline::mesh::Mesh;
 use mesh_pipeline::rows::DynamoRows;
-use mesh_pipeline::secrets::DeployedSource;
+use mesh_pipeline::secrets::{DeployedSource, ParameterStore};
 use mesh_pipeline::settings::from_env;
 use mesh_pipeline::store::Bucket;
 use mesh_pipeline::{Error, RuntimeError, aws, runtime, telemetry};
@@ -20,16 +20,25 @@ async fn main() -> Result<(), RuntimeError> {
     .await
 }
 
-async fn wire() -> Result<Fetch<Arc<Mesh<DeployedSource>>, DynamoLeases, DynamoRows, Bucket>, Error>
-{
+type Deployed = Fetch<Arc<Mesh<DeployedSource>>, DynamoLeases, DynamoRows, Bucket, ParameterStore>;
+
+async fn wire() -> Result<Deployed, Error> {
     let settings = from_env(Settings::read)?;
     let aws = aws::sdk_config().await;
     let dynamo = aws_sdk_dynamodb::Client::new(&aws);
+    let bucket = settings.bucket.clone();
+    let locations = if settings.use_legacy_inbound_location {
+        let parameters = ParameterStore::new(aws_sdk_ssm::Client::new(&aws));
+        Locations::legacy(&bucket, parameters, &settings.mesh.secrets_prefix)
+    } else {
+        Locations::inbound(&bucket)
+    };
     Ok(Fetch {
         messages: Arc::new(Mesh::deployed(settings.mesh.clone(), &aws)),
         leases: DynamoLeases::new(dynamo.clone(), settings.leases_table.clone()),
         rows: DynamoRows::new(dynamo, &settings.rows),
-        bucket: Bucket::new(&aws, settings.bucket.clone()),
+        bucket: Bucket::new(&aws, bucket).hiding_keys(settings.use_sender_filename),
+        locations,
         settings,
     })
 }

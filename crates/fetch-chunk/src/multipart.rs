@@ -2,16 +2,15 @@
 
 use bytes::Bytes;
 use mesh_client::MessageHeaders;
-use mesh_pipeline::layout::{Kind, inbound_key};
 use mesh_pipeline::lease::Leases;
 use mesh_pipeline::rows::{Received, ReceivingRows};
 use mesh_pipeline::state::Position;
 use mesh_pipeline::store::{Attributes, Found, ObjectWriter, Written};
 use mesh_pipeline::{Error, Fault};
-use tracing::info;
+use tracing::{error, info};
 
 use crate::Outcome;
-use crate::destination::{free_key, is_message, known};
+use crate::destination::{condition, is_message};
 use crate::messages::Messages;
 use crate::parts::{End, Filled, MAX_PARTS, Source, part_size};
 use crate::receive::Receive;
@@ -26,23 +25,25 @@ pub(crate) struct Upload {
     pub(crate) next_part: i32,
     pub(crate) end: End,
 }
-impl<M, L, R, W> Receive<'_, M, L, R, W>
+
+impl<M, L, R, W, S> Receive<'_, M, L, R, W, S>
 where
     M: Messages,
     L: Leases,
     R: ReceivingRows,
     W: ObjectWriter,
+    S: Sync,
 {
     /// Stores a message with content.
     pub(crate) async fn data(
         &self,
         mut source: Source<'_, M>,
+        keys: Vec<String>,
         mut upload: Option<Upload>,
     ) -> Result<Outcome, Error> {
         let headers = source.headers().clone();
         let chunks = source.total();
         let attributes = self.attributes(&headers).await?;
-        let message_id = self.message;
         let mut writing: Option<(Bytes, End)> = None;
         let mut moved = false;
         loop {
@@ -66,11 +67,12 @@ where
                 Filled::Part(part, end) => {
                     if reading > MAX_PARTS {
                         return Err(Error::InvalidMessage(Fault::new(format!(
-                            "message {message_id} is larger than {MAX_PARTS} parts of an S3 upload can hold"
+                            "message {} is larger than {MAX_PARTS} parts of an S3 upload can hold",
+                            self.message
                         ))));
                     }
                     if upload.is_none() {
-                        upload = Some(self.start(&attributes).await?);
+                        upload = Some(self.start(&keys, &attributes).await?);
                     }
                     writing = Some((part, end));
                 }
@@ -83,11 +85,7 @@ where
                 }
                 Filled::Rest(rest) => {
                     return match upload {
-                        None => {
-                            info!(logReference = "MESHFETCH0011", %message_id, chunks, "received in one piece");
-                            self.whole(&headers, Kind::Data, rest, attributes, chunks)
-                                .await
-                        }
+                        None => self.whole(&headers, &keys, rest, attributes, chunks).await,
                         Some(upload) => self.complete(&headers, upload, rest, chunks).await,
                     };
                 }
@@ -95,21 +93,22 @@ where
         }
     }
 
-    async fn start(&self, attributes: &Attributes) -> Result<Upload, Error> {
-        let key = if self.again || self.overwrite {
-            free_key(&self.fetch.bucket, self.mailbox, self.message, Kind::Data).await?
+    async fn start(&self, keys: &[String], attributes: &Attributes) -> Result<Upload, Error> {
+        let destination = self.destination;
+        // An id is another message's only by accident: that shows at the end, and the next attempt looks first.
+        let key = if self.again || self.overwrite || destination.by_name {
+            destination.free_key(self.message, keys).await?
         } else {
-            inbound_key(self.mailbox, self.message, Kind::Data)
+            keys.first().cloned()
         };
-        let id = self.fetch.bucket.start(&key, attributes).await?;
+        let key = key.ok_or_else(|| self.all_taken())?;
+        self.tell_destination(&key);
+        let id = destination.bucket.start(&key, attributes).await?;
         let upload = Upload {
             id,
             key,
             next_part: 1,
-            end: End {
-                chunk: 1,
-                offset: 0,
-            },
+            end: End::START,
         };
         let message_id = self.message;
         info!(logReference = "MESHFETCH0005a", %message_id, "multipart upload started");
@@ -122,14 +121,25 @@ where
         let (Some(upload), Some(part)) = (upload, part) else {
             return Ok(());
         };
-        self.fetch
+        let number = upload.next_part;
+        self.destination
             .bucket
-            .part(&upload.key, &upload.id, upload.next_part, part.clone())
-            .await?;
+            .part(&upload.key, &upload.id, number, part.clone())
+            .await
+            .inspect_err(|failure| {
+                error!(
+                    logReference = "MESHFETCH0006",
+                    message_id = %self.message,
+                    part = number,
+                    error_name = failure.name(),
+                    error = failure.chain(),
+                    "part not stored"
+                );
+            })?;
         info!(
             logReference = "MESHFETCH0002",
             message_id = %self.message,
-            part = upload.next_part,
+            part = number,
             size_bytes = part.len(),
             "part stored"
         );
@@ -148,38 +158,16 @@ where
             self.write(Some(&upload), Some(&rest)).await?;
             last += 1;
         }
-        let bucket = &self.fetch.bucket;
-        let written = bucket
-            .complete(&upload.key, &upload.id, last, self.overwrite)
-            .await?;
-        let found = bucket.head(&upload.key).await?;
-        if written == Written::Taken {
-            bucket.abort(&upload.key, &upload.id).await?;
-        }
-        let received = match found {
-            Found::Object(object) if is_message(&object, self.message) => {
-                known(&self.fetch.settings.bucket, upload.key, &object)
-            }
-            Found::Object(_) => {
-                return Err(Error::InvalidMessage(Fault::new(format!(
-                    "s3://{}/{} is another object; the next attempt stores message {} under another key",
-                    self.fetch.settings.bucket, upload.key, self.message
-                ))));
-            }
-            _ if written == Written::Taken => {
-                return Err(Error::AwsUnavailable(Fault::new(format!(
-                    "the multipart upload of s3://{}/{} could not be completed and nothing is there; it is tried again",
-                    self.fetch.settings.bucket, upload.key
-                ))));
-            }
-            // Completed, and taken away by a consumer since.
-            Found::Deleted | Found::Absent => Received {
-                bucket: self.fetch.settings.bucket.clone(),
-                key: upload.key,
-                ..Received::default()
-            },
-        };
         let message_id = self.message;
+        let received = self.completed(upload, last).await.inspect_err(|failure| {
+            error!(
+                logReference = "MESHFETCH0007",
+                %message_id,
+                error_name = failure.name(),
+                error = failure.chain(),
+                "multipart upload not completed"
+            );
+        })?;
         info!(logReference = "MESHFETCH0004", %message_id, parts = last, chunks, "multipart message stored");
         self.note(Received {
             chunks: Some(chunks),
@@ -188,13 +176,61 @@ where
         .await
     }
 
-    fn position(&self, upload: &Upload) -> Position {
+    async fn completed(&self, upload: Upload, last: i32) -> Result<Received, Error> {
+        let destination = self.destination;
+        let bucket = &destination.bucket;
+        let key = &upload.key;
+        let before = if self.overwrite {
+            destination.ours(key, self.message).await?
+        } else {
+            None
+        };
+        let condition = condition(before.as_ref());
+        let written = bucket.complete(key, &upload.id, last, &condition).await?;
+        let found = bucket.head(key).await?;
+        if written == Written::Taken {
+            bucket.abort(key, &upload.id).await?;
+        }
+        let place = || {
+            format!(
+                "s3://{}/{}",
+                destination.location.bucket,
+                destination.recorded(key)
+            )
+        };
+        match (written, found) {
+            // A redelivered message's earlier version is not what was to be written now.
+            (_, Found::Object(object))
+                if is_message(&object, self.message) && before.as_ref() != Some(&object) =>
+            {
+                Ok(destination.known(key, &object))
+            }
+            // Taken away by a consumer since.
+            (Written::Stored(version_id), _) => Ok(Received {
+                version_id,
+                ..destination.at(key)
+            }),
+            (Written::Taken, Found::Object(object)) if !is_message(&object, self.message) => {
+                Err(Error::InvalidMessage(Fault::new(format!(
+                    "{} is another object; the next attempt stores message {} under another key",
+                    place(),
+                    self.message
+                ))))
+            }
+            (Written::Taken, _) => Err(Error::AwsUnavailable(Fault::new(format!(
+                "the multipart upload of {} could not be completed and nothing new is there; it is tried again",
+                place()
+            )))),
+        }
+    }
+
+    pub(crate) fn position(&self, upload: &Upload) -> Position {
         Position {
             next_chunk: upload.end.chunk,
             skip: upload.end.offset,
             next_part: upload.next_part,
             upload_id: upload.id.clone(),
-            key: upload.key.clone(),
+            key: self.destination.recorded(&upload.key),
             overwrite: self.overwrite,
         }
     }

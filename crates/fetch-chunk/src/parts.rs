@@ -31,6 +31,14 @@ pub(crate) struct End {
     pub(crate) offset: u64,
 }
 
+impl End {
+    /// Nothing is in a part yet.
+    pub(crate) const START: Self = Self {
+        chunk: 1,
+        offset: 0,
+    };
+}
+
 /// What was read for a part.
 pub(crate) enum Filled {
     /// A whole part.
@@ -55,17 +63,16 @@ pub(crate) struct Source<'a, M> {
 }
 
 impl<'a, M: Messages> Source<'a, M> {
-    /// Opens the message at a chunk and skips so many of its decoded bytes.
+    /// Opens the message at a chunk.
     pub(crate) async fn open(
         messages: &'a M,
         mailbox: &'a MailboxId,
         message: &'a MessageId,
         number: u32,
-        skip: u64,
         until: Instant,
     ) -> Result<Self, Error> {
         let chunk = messages.download(mailbox, message, number).await?;
-        let mut source = Self {
+        Ok(Self {
             messages,
             mailbox,
             message,
@@ -75,9 +82,7 @@ impl<'a, M: Messages> Source<'a, M> {
             offset: 0,
             over: BytesMut::new(),
             ended: false,
-        };
-        source.skip(skip).await?;
-        Ok(source)
+        })
     }
 
     /// The headers of the chunk that is being read: every chunk has them all.
@@ -90,7 +95,8 @@ impl<'a, M: Messages> Source<'a, M> {
         self.chunk.total
     }
 
-    async fn skip(&mut self, mut bytes: u64) -> Result<(), Error> {
+    /// Skips so many of the opened chunk's decoded bytes, before anything is read.
+    pub(crate) async fn skip(&mut self, mut bytes: u64) -> Result<(), Error> {
         while bytes > 0 {
             let Some(mut read) = self.chunk.body.next().await.transpose()? else {
                 return Err(Error::InvalidMessage(Fault::new(format!(

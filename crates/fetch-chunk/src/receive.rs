@@ -2,25 +2,27 @@
 
 use bytes::Bytes;
 use mesh_client::{MailboxId, MessageHeaders, MessageId, MessageType};
-use mesh_pipeline::layout::{Kind, alternative_key, headers_key, inbound_key};
+use mesh_pipeline::layout::{RecordedKey, headers_key};
 use mesh_pipeline::lease::Leases;
 use mesh_pipeline::metadata::Metadata;
 use mesh_pipeline::rows::{Begun, Received, ReceivingRows, Row};
 use mesh_pipeline::state::{Pending, Position};
-use mesh_pipeline::store::{Attributes, Found, ObjectWriter, Written};
-use mesh_pipeline::{Error, Fault};
+use mesh_pipeline::store::{Attributes, Condition, ObjectWriter, Written};
+use mesh_pipeline::{Error, Fault, clock};
+use time::{Duration, OffsetDateTime};
 use tokio::time::{Instant, timeout_at};
 use tracing::info;
 
-use crate::destination::{find_stored, free_key, is_message, known};
+use crate::destination::{Destination, condition};
 use crate::messages::Messages;
 use crate::multipart::Upload;
 use crate::parts::{End, Source};
 use crate::{Attempt, Fetch, Outcome};
 
 /// Fetches and stores one message, or a stretch of it; an error comes with the number of attempts, if one was begun.
-pub(crate) async fn receive<M, L, R, W>(
-    fetch: &Fetch<M, L, R, W>,
+pub(crate) async fn receive<M, L, R, W, S>(
+    fetch: &Fetch<M, L, R, W, S>,
+    destination: &Destination<W>,
     mailbox: &MailboxId,
     pending: Pending,
     execution: &str,
@@ -31,14 +33,17 @@ where
     L: Leases,
     R: ReceivingRows,
     W: ObjectWriter,
+    S: Sync,
 {
     let message = &pending.message_id;
     let mut work = Receive {
         fetch,
+        destination,
         mailbox,
         message,
         overwrite: false,
         again: false,
+        since: clock::now() - Duration::DAY,
         started: Instant::now(),
         until,
     };
@@ -61,6 +66,9 @@ where
             Begun::Fetch { row, again } => {
                 work.overwrite = row.redelivered == Some(true);
                 work.again = again && !work.overwrite;
+                if let Some(begun) = row.timestamp.as_deref().and_then(clock::parse_iso) {
+                    work.since = begun - CLOCKS_APART;
+                }
                 let attempt = Attempt {
                     number: row.attempts.unwrap_or(1),
                     gone_before: row
@@ -77,25 +85,36 @@ where
         .map_err(|error| (Some(attempt), error))
 }
 
+// S3's clock and ours are compared.
+const CLOCKS_APART: Duration = Duration::HOUR;
+
 fn noted_position(row: &Row) -> Option<Position> {
+    let key = match (&row.s3_key_sha256, &row.s3_key) {
+        (Some(digest), _) => RecordedKey::KeySha256(digest.clone()),
+        (None, Some(key)) => RecordedKey::Key(key.clone()),
+        (None, None) => return None,
+    };
     Some(Position {
         next_chunk: row.next_chunk?,
         skip: row.skip?,
         next_part: row.next_part?,
         upload_id: row.upload_id.clone()?,
-        key: row.s3_key.clone()?,
+        key,
         overwrite: row.redelivered == Some(true),
     })
 }
 
 /// One message on its way.
-pub(crate) struct Receive<'a, M, L, R, W> {
-    pub(crate) fetch: &'a Fetch<M, L, R, W>,
+pub(crate) struct Receive<'a, M, L, R, W, S> {
+    pub(crate) fetch: &'a Fetch<M, L, R, W, S>,
+    pub(crate) destination: &'a Destination<W>,
     pub(crate) mailbox: &'a MailboxId,
     pub(crate) message: &'a MessageId,
     pub(crate) overwrite: bool,
     // The message may be in the bucket already.
     pub(crate) again: bool,
+    // No object of this message is older.
+    pub(crate) since: OffsetDateTime,
     pub(crate) started: Instant,
     pub(crate) until: Instant,
 }
@@ -103,116 +122,145 @@ pub(crate) struct Receive<'a, M, L, R, W> {
 // What makes no progress in so long is a failure, not a matter of more time.
 const PATIENCE: std::time::Duration = std::time::Duration::from_mins(5);
 
-impl<M, L, R, W> Receive<'_, M, L, R, W>
+impl<M, L, R, W, S> Receive<'_, M, L, R, W, S>
 where
     M: Messages,
     L: Leases,
     R: ReceivingRows,
     W: ObjectWriter,
+    S: Sync,
 {
     async fn run(&self, position: Option<Position>) -> Result<Outcome, Error> {
         let message_id = self.message;
         let begun = position.is_some();
-        let position = match position {
-            Some(position)
-                if self
-                    .fetch
-                    .bucket
-                    .is_open(&position.key, &position.upload_id)
-                    .await? =>
-            {
-                Some(position)
-            }
-            _ => None,
+        let first = position.as_ref().map_or(1, |position| position.next_chunk);
+        // The sender's name comes with the message alone: the state keeps no more of the key than its SHA-256.
+        let mut opened = None;
+        if self.destination.by_name {
+            let Ok(source) = timeout_at(self.until, self.open(first)).await else {
+                return self.out_of_time(position, false);
+            };
+            opened = Some(source?);
+        }
+        let headers = opened.as_ref().map(Source::headers);
+        let keys = self.destination.keys(message_id, headers);
+        let upload = match position {
+            Some(position) => self.resume(position, &keys).await?,
+            None => None,
         };
         // An upload that is no longer open may have been completed, and the answer to that lost.
-        if (self.again || begun && position.is_none() && !self.overwrite)
-            && let Some(received) = self.stored_already().await?
-        {
-            info!(logReference = "MESHFETCH0012", %message_id, "was stored already");
-            return self.note(received).await;
+        if self.again || begun && upload.is_none() && !self.overwrite {
+            let mut possible = keys.clone();
+            possible.extend(self.destination.report_keys(message_id));
+            let stored = self
+                .destination
+                .find_stored(message_id, &possible, self.since)
+                .await?;
+            if let Some(received) = stored {
+                info!(%message_id, "was stored already");
+                return self.note(received).await;
+            }
         }
-        let (chunk, skip) = position
-            .as_ref()
-            .map_or((1, 0), |position| (position.next_chunk, position.skip));
-        info!(logReference = "MESHFETCH0001", mailbox = %self.mailbox, %message_id, chunk, "downloading");
-        let open = Source::open(
+        let end = upload.as_ref().map_or(End::START, |upload| upload.end);
+        let download = async {
+            let mut source = match opened {
+                Some(source) if end.chunk == first => source,
+                _ => self.open(end.chunk).await?,
+            };
+            source.skip(end.offset).await?;
+            Ok(source)
+        };
+        let Ok(source) = timeout_at(self.until, download).await else {
+            let position = upload.as_ref().map(|upload| self.position(upload));
+            return self.out_of_time(position, false);
+        };
+        let source: Source<'_, M> = source?;
+        if source.headers().message_type() == MessageType::Report || source.total() == 0 {
+            info!(logReference = "MESHFETCH0010", %message_id, "report received");
+            return self.report(source.headers()).await;
+        }
+        if upload.is_none() {
+            let chunks = source.total();
+            if chunks == 1 {
+                info!(logReference = "MESHFETCH0011", %message_id, "single-chunk message received");
+            } else {
+                info!(logReference = "MESHFETCH0013", %message_id, chunks, "multi-chunk message received");
+            }
+        }
+        self.data(source, keys, upload).await
+    }
+
+    async fn open(&self, chunk: u32) -> Result<Source<'_, M>, Error> {
+        info!(logReference = "MESHFETCH0001", mailbox = %self.mailbox, message_id = %self.message, chunk, "downloading");
+        Source::open(
             &self.fetch.messages,
             self.mailbox,
             self.message,
             chunk,
-            skip,
             self.until,
-        );
-        let Ok(source) = timeout_at(self.until, open).await else {
-            return self.out_of_time(position, false);
+        )
+        .await
+    }
+
+    // The upload, if it is one of a key that the message has now, and still open.
+    async fn resume(&self, position: Position, keys: &[String]) -> Result<Option<Upload>, Error> {
+        let Some(key) = keys.iter().find(|key| position.key.is(key)) else {
+            return Ok(None);
         };
-        let source = source?;
-        let upload = position.map(|position| Upload {
+        let open = self
+            .destination
+            .bucket
+            .is_open(key, &position.upload_id)
+            .await?;
+        Ok(open.then(|| Upload {
             id: position.upload_id,
-            key: position.key,
+            key: key.clone(),
             next_part: position.next_part,
             end: End {
                 chunk: position.next_chunk,
                 offset: position.skip,
             },
-        });
-        if source.headers().message_type() == MessageType::Report || source.total() == 0 {
-            info!(logReference = "MESHFETCH0010", %message_id, "report received");
-            return self.report(source.headers()).await;
-        }
-        self.data(source, upload).await
-    }
-
-    async fn stored_already(&self) -> Result<Option<Received>, Error> {
-        find_stored(
-            &self.fetch.bucket,
-            &self.fetch.settings.bucket,
-            self.mailbox,
-            self.message,
-        )
-        .await
+        }))
     }
 
     async fn report(&self, headers: &MessageHeaders) -> Result<Outcome, Error> {
         let mut attributes = self.attributes(headers).await?;
         attributes.content_type = Some("application/json".to_owned());
         let body = headers_as_json(headers)?;
-        self.whole(headers, Kind::Report, body, attributes, 0).await
+        let keys = self.destination.report_keys(self.message);
+        self.whole(headers, &keys, body, attributes, 0).await
     }
 
     pub(crate) async fn whole(
         &self,
         headers: &MessageHeaders,
-        kind: Kind,
+        keys: &[String],
         body: Bytes,
         attributes: Attributes,
         chunks: u32,
     ) -> Result<Outcome, Error> {
-        let bucket = &self.fetch.bucket;
-        let mut keys = vec![
-            inbound_key(self.mailbox, self.message, kind),
-            alternative_key(self.mailbox, self.message, kind),
-        ];
-        if self.overwrite {
-            keys = vec![free_key(bucket, self.mailbox, self.message, kind).await?];
-        }
+        let destination = self.destination;
         for key in keys {
+            let before = if self.overwrite {
+                destination.ours(key, self.message).await?
+            } else {
+                None
+            };
+            self.tell_destination(key);
             let size = body.len() as u64;
-            let received = match bucket
-                .put(&key, body.clone(), &attributes, self.overwrite)
-                .await?
-            {
+            let written = destination
+                .bucket
+                .put(key, body.clone(), &attributes, &condition(before.as_ref()))
+                .await?;
+            let received = match written {
                 Written::Stored(version_id) => Received {
-                    bucket: self.fetch.settings.bucket.clone(),
-                    key,
                     version_id,
                     size: Some(size),
-                    ..Received::default()
+                    ..destination.at(key)
                 },
-                Written::Taken => match bucket.head(&key).await? {
-                    Found::Object(object) if is_message(&object, self.message) => {
-                        known(&self.fetch.settings.bucket, key, &object)
+                Written::Taken => match destination.ours(key, self.message).await? {
+                    Some(object) if before.as_ref() != Some(&object) => {
+                        destination.known(key, &object)
                     }
                     _ => continue,
                 },
@@ -224,10 +272,27 @@ where
                 })
                 .await;
         }
-        Err(Error::InvalidMessage(Fault::new(format!(
-            "both keys of message {} below inbound/{}/ are other objects; move these away",
-            self.message, self.mailbox
-        ))))
+        Err(self.all_taken())
+    }
+
+    pub(crate) fn all_taken(&self) -> Error {
+        let location = &self.destination.location;
+        Error::InvalidMessage(Fault::new(format!(
+            "all keys of message {} in folder \"{}\" of bucket {} are other objects; move these away",
+            self.message, location.folder, location.bucket
+        )))
+    }
+
+    pub(crate) fn tell_destination(&self, key: &str) {
+        let recorded = self.destination.recorded(key);
+        info!(
+            logReference = "MESHFETCH0001c",
+            message_id = %self.message,
+            s3_bucket = self.destination.location.bucket,
+            s3_key = recorded.plain(),
+            s3_key_sha256 = recorded.sha256(),
+            "destination"
+        );
     }
 
     pub(crate) async fn attributes(&self, headers: &MessageHeaders) -> Result<Attributes, Error> {
@@ -240,7 +305,7 @@ where
             };
             self.fetch
                 .bucket
-                .put(&key, headers_as_json(headers)?, &json, true)
+                .put(&key, headers_as_json(headers)?, &json, &Condition::Always)
                 .await?;
         }
         Ok(Attributes {
@@ -250,13 +315,6 @@ where
     }
 
     pub(crate) async fn note(&self, received: Received) -> Result<Outcome, Error> {
-        info!(
-            logReference = "MESHFETCH0001c",
-            message_id = %self.message,
-            s3_bucket = received.bucket,
-            s3_key = received.key,
-            "stored"
-        );
         let row = self.fetch.rows.received(self.message, &received).await?;
         Ok(Outcome::Stored(Box::new(row)))
     }

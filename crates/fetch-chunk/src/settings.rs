@@ -16,6 +16,10 @@ pub struct Settings {
     pub bucket: String,
     /// How events are labelled.
     pub labels: EventLabels,
+    /// `USE_SENDER_FILENAME`: the object has the sender's file name.
+    pub use_sender_filename: bool,
+    /// `USE_LEGACY_INBOUND_LOCATION`: SSM parameters say where a mailbox's messages go.
+    pub use_legacy_inbound_location: bool,
     /// `MAX_ATTEMPTS`: after so many, a message waits at growing distance.
     pub max_attempts: u32,
 }
@@ -29,6 +33,8 @@ impl Settings {
             leases_table: reader.text("LEASES_TABLE"),
             bucket: reader.text("BUCKET"),
             labels: EventLabels::read(reader),
+            use_sender_filename: reader.value("USE_SENDER_FILENAME"),
+            use_legacy_inbound_location: reader.value("USE_LEGACY_INBOUND_LOCATION"),
             max_attempts: reader.bounded("MAX_ATTEMPTS", 1..=100),
         }
     }

@@ -1,28 +1,34 @@
 //! Whole messages through the handler, with MESH, the bucket and the tables in memory.
 
+mod by_name;
+mod legacy_location;
+
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
-use mesh_client::{MailboxId, MessageId};
+use mesh_client::{MailboxId, MessageId, SecretString};
 use mesh_pipeline::events::EventLabels;
+use mesh_pipeline::layout::RecordedKey;
 use mesh_pipeline::lease::Leases;
 use mesh_pipeline::rows::{Begun, Received, ReceivingRows, Row, Status};
+use mesh_pipeline::secrets::SecretSource;
 use mesh_pipeline::settings::{MeshSettings, RowSettings};
 use mesh_pipeline::state::{Batch, FetchResponse, Invocation, Pending, Position};
-use mesh_pipeline::store::{Attributes, Found, ObjectWriter, Stored, Written};
+use mesh_pipeline::store::{Attributes, Condition, Found, ObjectWriter, Stored, Written};
 use mesh_pipeline::{Error, Fault, clock};
 use time::OffsetDateTime;
 
-use super::{Chunk, Fetch, Messages, Settings, handle};
+use super::{Chunk, Fetch, Locations, Messages, Settings, handle};
 
 const MIB: usize = 1024 * 1024;
 
 #[derive(Default)]
 struct Mesh {
     messages: HashMap<String, Vec<Bytes>>,
+    names: HashMap<String, String>,
     // Each piece of a body takes so long.
     pace: Duration,
     downloads: Mutex<Vec<u32>>,
@@ -40,7 +46,10 @@ impl Messages for Mesh {
         };
         self.downloads.lock().unwrap().push(chunk);
         let pace = self.pace;
-        let pieces: Vec<_> = chunks[chunk as usize - 1]
+        let pieces: Vec<_> = chunks
+            .get(chunk as usize - 1)
+            .cloned()
+            .unwrap_or_default()
             .chunks(MIB)
             .map(Bytes::copy_from_slice)
             .collect();
@@ -48,14 +57,17 @@ impl Messages for Mesh {
             tokio::time::sleep(pace).await;
             Ok(piece)
         });
+        let kind = if chunks.is_empty() { "REPORT" } else { "DATA" };
+        let name = self.names.get(message.as_ref());
         Ok(Chunk {
             headers: [
                 ("mex-messageid", message.as_ref()),
-                ("mex-messagetype", "DATA"),
+                ("mex-messagetype", kind),
                 ("mex-from", "X26ABC1"),
                 ("content-type", "text/csv"),
             ]
             .into_iter()
+            .chain(name.map(|name| ("mex-filename", name.as_str())))
             .collect(),
             total: u32::try_from(chunks.len()).unwrap(),
             body: body.boxed(),
@@ -74,17 +86,50 @@ impl Leases for Lease {
     }
 }
 
+// The step at which a worker dies, or something else goes wrong, once.
+#[derive(Clone, Default)]
+struct Fate(Arc<Mutex<Option<&'static str>>>);
+
+impl Fate {
+    fn meets(&self, step: &'static str) {
+        *self.0.lock().unwrap() = Some(step);
+    }
+
+    fn is(&self, step: &str) -> bool {
+        let met = self.0.lock().unwrap().take_if(|fatal| *fatal == step);
+        met.is_some()
+    }
+
+    async fn kills_at(&self, step: &str) {
+        if self.is(step) {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 #[derive(Default)]
-struct Rows(Mutex<HashMap<String, Row>>);
+struct Rows {
+    rows: Mutex<HashMap<String, Row>>,
+    fate: Fate,
+}
 
 impl Rows {
     fn change(&self, message: &MessageId, change: impl FnOnce(&mut Row)) -> Row {
-        let mut rows = self.0.lock().unwrap();
+        let mut rows = self.rows.lock().unwrap();
         let row = rows.entry(message.to_string()).or_default();
         row.message_id = Some(message.to_string());
         change(row);
         row.clone()
     }
+
+    fn of(&self, message: &str) -> Row {
+        self.rows.lock().unwrap()[message].clone()
+    }
+}
+
+fn record(row: &mut Row, key: &RecordedKey) {
+    row.s3_key = key.plain().map(str::to_owned);
+    row.s3_key_sha256 = key.sha256().map(str::to_owned);
 }
 
 impl ReceivingRows for Rows {
@@ -92,6 +137,7 @@ impl ReceivingRows for Rows {
         let row = self.change(message, |row| {
             row.status = Some(Status::Receiving);
             row.attempts = Some(row.attempts.unwrap_or(0) + 1);
+            row.timestamp.get_or_insert(clock::iso(clock::now()));
         });
         let again = row.attempts > Some(1);
         Ok(Begun::Fetch { row, again })
@@ -99,7 +145,7 @@ impl ReceivingRows for Rows {
     async fn checkpoint(&self, message: &MessageId, position: &Position) -> Result<(), Error> {
         self.change(message, |row| {
             row.upload_id = Some(position.upload_id.clone());
-            row.s3_key = Some(position.key.clone());
+            record(row, &position.key);
             row.next_chunk = Some(position.next_chunk);
             row.skip = Some(position.skip);
             row.next_part = Some(position.next_part);
@@ -107,11 +153,16 @@ impl ReceivingRows for Rows {
         Ok(())
     }
     async fn received(&self, message: &MessageId, received: &Received) -> Result<Row, Error> {
+        self.fate.kills_at("note").await;
         Ok(self.change(message, |row| {
             row.status = Some(Status::Received);
-            row.s3_key = Some(received.key.clone());
+            row.s3_bucket = Some(received.bucket.clone());
+            record(row, &received.key);
+            row.version_id = received.version_id.clone();
             row.size = received.size;
             row.chunks = received.chunks;
+            row.upload_id = None;
+            row.redelivered = None;
         }))
     }
     async fn attempt_failed(
@@ -121,7 +172,12 @@ impl ReceivingRows for Rows {
         error: &Error,
         _: Option<OffsetDateTime>,
     ) -> Result<(), Error> {
-        self.change(message, |row| row.error = Some(error.row_text()));
+        self.change(message, |row| {
+            row.error = Some(error.row_text());
+            if matches!(error, Error::InvalidMessage(_)) {
+                row.upload_id = None;
+            }
+        });
         Ok(())
     }
     async fn gone(&self, message: &MessageId, _: &Error) -> Result<(), Error> {
@@ -130,57 +186,155 @@ impl ReceivingRows for Rows {
     }
 }
 
-type Upload = (Attributes, BTreeMap<i32, Bytes>);
+#[derive(Clone)]
+struct Version {
+    id: String,
+    body: Bytes,
+    attributes: Attributes,
+    written_at: OffsetDateTime,
+}
 
-#[derive(Default)]
+impl Version {
+    fn stored(&self) -> Stored {
+        Stored {
+            version_id: Some(self.id.clone()),
+            e_tag: Some(format!("\"{}\"", self.id)),
+            size: self.body.len() as u64,
+            metadata: self.attributes.metadata.clone(),
+        }
+    }
+}
+
+type Upload = (String, Attributes, BTreeMap<i32, Bytes>);
+
+// Versions by key, oldest first; `None` is a delete marker.
+type Objects = BTreeMap<String, Vec<Option<Version>>>;
+
+#[derive(Clone, Default)]
 struct Bucket {
-    objects: Mutex<BTreeMap<String, (Bytes, Attributes)>>,
-    uploads: Mutex<BTreeMap<String, Upload>>,
+    // Keys of other buckets begin with `s3://` and the bucket's name.
+    prefix: String,
+    objects: Arc<Mutex<Objects>>,
+    uploads: Arc<Mutex<BTreeMap<String, Upload>>>,
+    fate: Fate,
 }
 
 impl Bucket {
-    fn store(&self, key: &str, body: Bytes, attributes: &Attributes, overwrite: bool) -> Written {
+    fn store(&self, key: &str, body: Bytes, attributes: &Attributes) -> Stored {
         let mut objects = self.objects.lock().unwrap();
-        if !overwrite && objects.contains_key(key) {
+        let count: usize = objects.values().map(Vec::len).sum();
+        let version = Version {
+            id: format!("v{count}"),
+            body,
+            attributes: attributes.clone(),
+            written_at: clock::now(),
+        };
+        let versions = objects.entry(format!("{}{key}", self.prefix)).or_default();
+        versions.push(Some(version.clone()));
+        version.stored()
+    }
+
+    fn store_if(
+        &self,
+        key: &str,
+        body: Bytes,
+        attributes: &Attributes,
+        condition: &Condition,
+    ) -> Written {
+        let current = self.current(key).map(|version| version.stored().e_tag);
+        let holds = match condition {
+            Condition::Always => true,
+            Condition::Free => current.is_none(),
+            Condition::Replaces(e_tag) => current == Some(Some(e_tag.clone())),
+        };
+        if !holds {
             return Written::Taken;
         }
-        objects.insert(key.to_owned(), (body, attributes.clone()));
-        Written::Stored(None)
+        Written::Stored(self.store(key, body, attributes).version_id)
+    }
+
+    fn versions_of(&self, key: &str) -> Vec<Option<Version>> {
+        let objects = self.objects.lock().unwrap();
+        objects
+            .get(&format!("{}{key}", self.prefix))
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    fn current(&self, key: &str) -> Option<Version> {
+        self.versions_of(key).pop().flatten()
+    }
+
+    // As a consumer takes an object away.
+    fn delete(&self, key: &str) {
+        let mut objects = self.objects.lock().unwrap();
+        objects.get_mut(key).unwrap().push(None);
+    }
+
+    // The keys under which there is an object.
+    fn keys(&self) -> Vec<String> {
+        let objects = self.objects.lock().unwrap();
+        objects
+            .iter()
+            .filter(|(_, versions)| matches!(versions.last(), Some(Some(_))))
+            .map(|(key, _)| key.clone())
+            .collect()
     }
 }
 
 impl ObjectWriter for Bucket {
+    fn other(&self, name: &str, _: &str) -> Self {
+        let prefix = match name {
+            "live-mesh" => String::new(),
+            other => format!("s3://{other}/"),
+        };
+        Self {
+            prefix,
+            ..self.clone()
+        }
+    }
     async fn head(&self, key: &str) -> Result<Found, Error> {
-        Ok(match self.objects.lock().unwrap().get(key) {
+        if self.prefix == "s3://forbidden/" {
+            return Err(Error::AwsRefused(Fault::new("forbidden")));
+        }
+        Ok(match self.versions_of(key).pop() {
             None => Found::Absent,
-            Some((body, attributes)) => Found::Object(Stored {
-                version_id: None,
-                size: body.len() as u64,
-                metadata: attributes.metadata.clone(),
-            }),
+            Some(None) => Found::Deleted,
+            Some(Some(version)) => Found::Object(version.stored()),
         })
+    }
+    async fn versions(&self, key: &str, since: OffsetDateTime) -> Result<Vec<Stored>, Error> {
+        let versions = self.versions_of(key).into_iter().flatten().rev();
+        Ok(versions
+            .filter(|version| version.written_at >= since)
+            .map(|version| version.stored())
+            .collect())
     }
     async fn put(
         &self,
         key: &str,
         body: Bytes,
         attributes: &Attributes,
-        overwrite: bool,
+        condition: &Condition,
     ) -> Result<Written, Error> {
-        Ok(self.store(key, body, attributes, overwrite))
+        self.fate.kills_at("put").await;
+        Ok(self.store_if(key, body, attributes, condition))
     }
-    async fn start(&self, _: &str, attributes: &Attributes) -> Result<String, Error> {
+    async fn start(&self, key: &str, attributes: &Attributes) -> Result<String, Error> {
         let mut uploads = self.uploads.lock().unwrap();
         let id = format!("upload-{}", uploads.len());
-        uploads.insert(id.clone(), (attributes.clone(), BTreeMap::new()));
+        let key = format!("{}{key}", self.prefix);
+        uploads.insert(id.clone(), (key, attributes.clone(), BTreeMap::new()));
         Ok(id)
     }
-    async fn is_open(&self, _: &str, upload_id: &str) -> Result<bool, Error> {
-        Ok(self.uploads.lock().unwrap().contains_key(upload_id))
+    async fn is_open(&self, key: &str, upload_id: &str) -> Result<bool, Error> {
+        let uploads = self.uploads.lock().unwrap();
+        let upload = uploads.get(upload_id);
+        Ok(upload.is_some_and(|(of, _, _)| *of == format!("{}{key}", self.prefix)))
     }
     async fn part(&self, _: &str, upload_id: &str, number: i32, body: Bytes) -> Result<(), Error> {
         let mut uploads = self.uploads.lock().unwrap();
-        uploads.get_mut(upload_id).unwrap().1.insert(number, body);
+        uploads.get_mut(upload_id).unwrap().2.insert(number, body);
         Ok(())
     }
     async fn complete(
@@ -188,13 +342,19 @@ impl ObjectWriter for Bucket {
         key: &str,
         upload_id: &str,
         last: i32,
-        overwrite: bool,
+        condition: &Condition,
     ) -> Result<Written, Error> {
-        let (attributes, parts) = self.uploads.lock().unwrap().remove(upload_id).unwrap();
+        self.fate.kills_at("complete").await;
+        if self.fate.is("vanish") {
+            self.uploads.lock().unwrap().remove(upload_id);
+        }
+        let Some((_, attributes, parts)) = self.uploads.lock().unwrap().remove(upload_id) else {
+            return Ok(Written::Taken);
+        };
         let parts: Vec<_> = parts.range(..=last).map(|(_, part)| part.clone()).collect();
         // S3 takes no part but the last below 5 MiB.
         assert!(parts.iter().rev().skip(1).all(|part| part.len() >= 5 * MIB));
-        Ok(self.store(key, parts.concat().into(), &attributes, overwrite))
+        Ok(self.store_if(key, parts.concat().into(), &attributes, condition))
     }
     async fn abort(&self, _: &str, upload_id: &str) -> Result<(), Error> {
         self.uploads.lock().unwrap().remove(upload_id);
@@ -202,7 +362,27 @@ impl ObjectWriter for Bucket {
     }
 }
 
-fn fetch(messages: &[(&str, Vec<Bytes>)]) -> Fetch<Mesh, Lease, Rows, Bucket> {
+// SSM parameters by name.
+struct Parameters(HashMap<String, String>);
+
+impl SecretSource for Parameters {
+    async fn read(&self, names: &[String]) -> Result<HashMap<String, SecretString>, Error> {
+        let found = names.iter().filter_map(|name| {
+            let value = self.0.get(name)?;
+            Some((name.clone(), SecretString::from(value.clone())))
+        });
+        Ok(found.collect())
+    }
+
+    fn describe(&self, names: &[String]) -> String {
+        names.join(", ")
+    }
+}
+
+type Fake = Fetch<Mesh, Lease, Rows, Bucket, Parameters>;
+
+fn fetch(messages: &[(&str, Vec<Bytes>)]) -> Fake {
+    let fate = Fate::default();
     Fetch {
         messages: Mesh {
             messages: messages
@@ -212,8 +392,15 @@ fn fetch(messages: &[(&str, Vec<Bytes>)]) -> Fetch<Mesh, Lease, Rows, Bucket> {
             ..Mesh::default()
         },
         leases: Lease(true),
-        rows: Rows::default(),
-        bucket: Bucket::default(),
+        rows: Rows {
+            fate: fate.clone(),
+            ..Rows::default()
+        },
+        bucket: Bucket {
+            fate,
+            ..Bucket::default()
+        },
+        locations: Locations::inbound("live-mesh"),
         settings: Settings {
             mesh: MeshSettings::default(),
             rows: RowSettings::default(),
@@ -223,6 +410,8 @@ fn fetch(messages: &[(&str, Vec<Bytes>)]) -> Fetch<Mesh, Lease, Rows, Bucket> {
                 source: "mesh-client".to_owned(),
                 bucket_arn: "arn:aws:s3:::live-mesh".to_owned(),
             },
+            use_sender_filename: false,
+            use_legacy_inbound_location: false,
             max_attempts: 5,
         },
     }
@@ -262,9 +451,9 @@ fn again(response: &FetchResponse) -> Batch {
     serde_json::from_value(serde_json::to_value(response).unwrap()).unwrap()
 }
 
-fn object(fetch: &Fetch<Mesh, Lease, Rows, Bucket>, id: &str) -> Bytes {
+fn object(fetch: &Fake, id: &str) -> Bytes {
     let key = format!("inbound/X26ABC2/{id}.dat");
-    fetch.bucket.objects.lock().unwrap()[&key].0.clone()
+    fetch.bucket.current(&key).unwrap().body
 }
 
 #[tokio::test]
@@ -289,7 +478,7 @@ async fn no_byte_is_lost_at_any_size_of_chunk() {
         assert!(response.messages.is_empty(), "{id}");
         assert!(object(&fetch, id) == whole, "{id}");
         assert!(fetch.bucket.uploads.lock().unwrap().is_empty(), "{id}");
-        let row = fetch.rows.0.lock().unwrap()[id].clone();
+        let row = fetch.rows.of(id);
         assert_eq!(row.size, Some(whole.len() as u64), "{id}");
     }
 }
@@ -319,7 +508,7 @@ async fn an_invocation_that_runs_out_of_time_hands_over_exactly() {
     }
     assert!(invocations > 1);
     assert!(object(&fetch, "m") == whole);
-    assert_eq!(fetch.rows.0.lock().unwrap()["m"].attempts, Some(1));
+    assert_eq!(fetch.rows.of("m").attempts, Some(1));
 }
 
 #[tokio::test]
@@ -347,7 +536,7 @@ async fn a_worker_that_died_is_followed_by_one_that_goes_on() {
         skip: 8 * MIB as u64,
         next_part: 2,
         upload_id,
-        key: key.to_owned(),
+        key: RecordedKey::Key(key.to_owned()),
         overwrite: false,
     };
     fetch.rows.change(&message, |row| row.attempts = Some(1));
@@ -368,17 +557,14 @@ async fn a_bad_message_does_not_stop_the_others() {
     assert_eq!(response.stored[0].message_id.as_ref(), "good");
     assert_eq!(response.failed[0].message_id.as_ref(), "gone");
     assert_eq!(response.failed[0].error, "MessageGone");
-    let error = fetch.rows.0.lock().unwrap()["gone"].error.clone().unwrap();
+    let error = fetch.rows.of("gone").error.unwrap();
     assert!(error.starts_with("MessageGone"), "{error}");
     // Listed once more though it is not there.
     let response = handle(&fetch, invocation(900), batch(&["gone"]))
         .await
         .unwrap();
     assert_eq!(response.failed.len(), 1);
-    assert_eq!(
-        fetch.rows.0.lock().unwrap()["gone"].status,
-        Some(Status::Gone)
-    );
+    assert_eq!(fetch.rows.of("gone").status, Some(Status::Gone));
 }
 
 #[tokio::test]
@@ -402,14 +588,13 @@ async fn another_object_under_the_key_is_left_alone() {
         "inbound/X26ABC2/m.dat",
         theirs.clone(),
         &Attributes::default(),
-        true,
     );
     handle(&fetch, invocation(900), batch(&["m"]))
         .await
         .unwrap();
     assert_eq!(object(&fetch, "m"), theirs);
-    let objects = fetch.bucket.objects.lock().unwrap();
-    assert_eq!(objects["inbound/X26ABC2/m_m.dat"].0, bytes(10, 0));
+    let alternative = fetch.bucket.current("inbound/X26ABC2/m_m.dat").unwrap();
+    assert_eq!(alternative.body, bytes(10, 0));
 }
 
 #[tokio::test]
@@ -422,4 +607,29 @@ async fn without_the_lease_nothing_is_touched() {
     assert_eq!(response.stored_count, 0);
     assert!(response.messages.is_empty());
     assert!(fetch.messages.downloads.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_redelivered_upload_that_vanishes_is_not_the_earlier_version() {
+    let fetch = fetch(&[("m", vec![bytes(20 * MIB, 1)])]);
+    let message: MessageId = "m".parse().unwrap();
+    handle(&fetch, invocation(900), batch(&["m"]))
+        .await
+        .unwrap();
+    fetch
+        .rows
+        .change(&message, |row| row.redelivered = Some(true));
+    fetch.bucket.fate.meets("vanish");
+    let error = handle(&fetch, invocation(900), batch(&["m"]))
+        .await
+        .unwrap_err();
+    assert_eq!(error.name(), "AwsUnavailable");
+    assert_eq!(fetch.rows.of("m").status, Some(Status::Receiving));
+    handle(&fetch, invocation(900), batch(&["m"]))
+        .await
+        .unwrap();
+    let versions = fetch.bucket.versions_of("inbound/X26ABC2/m.dat");
+    assert_eq!(versions.len(), 2);
+    let newest = versions[1].clone().map(|version| version.id);
+    assert_eq!(fetch.rows.of("m").version_id, newest);
 }

@@ -33,27 +33,47 @@ pub fn aws_error<E>(what: impl Into<String>, error: SdkError<E, HttpResponse>) -
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
-    let what = what.into();
+    in_our_terms(&what.into(), error, true)
+}
+
+/// The same without the service's own text, which may quote what was asked for.
+pub fn aws_error_unquoted<E>(what: impl Into<String>, error: SdkError<E, HttpResponse>) -> Error
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    in_our_terms(&what.into(), error, false)
+}
+
+fn in_our_terms<E>(what: &str, error: SdkError<E, HttpResponse>, quote: bool) -> Error
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let fault = |what: String, error: SdkError<E, HttpResponse>| match error {
+        // No answer was read, so there is nothing to quote.
+        SdkError::DispatchFailure(_) | SdkError::TimeoutError(_) => Fault::new(what).because(error),
+        error if quote => Fault::new(what).because(error),
+        _ => Fault::new(what),
+    };
     match &error {
         SdkError::ServiceError(service) => {
             let code = service.err().code().unwrap_or_default();
             let status = service.raw().status().as_u16();
             if status >= 500 || status == 429 || is_throttling(code) {
-                return Error::AwsUnavailable(
-                    Fault::new(format!("{what}: AWS answered {status} {code}")).because(error),
-                );
+                return Error::AwsUnavailable(fault(
+                    format!("{what}: AWS answered {status} {code}"),
+                    error,
+                ));
             }
-            let text = service.err().message().unwrap_or_default();
+            let text = service.err().message().filter(|_| quote);
+            let text = text.map(|text| format!(" {text}")).unwrap_or_default();
             Error::AwsRefused(Fault::new(format!(
-                "{what}: AWS answered {status} {code} {text}; check the function's role, the key policy and that the resource exists"
+                "{what}: AWS answered {status} {code}{text}; check the function's role, the key policy and that the resource exists"
             )))
         }
-        SdkError::ConstructionFailure(_) => Error::InvalidInput(
-            Fault::new(format!("{what}: the request can't be built")).because(error),
-        ),
-        _ => {
-            Error::AwsUnavailable(Fault::new(format!("{what}: no answer from AWS")).because(error))
+        SdkError::ConstructionFailure(_) => {
+            Error::InvalidInput(fault(format!("{what}: the request can't be built"), error))
         }
+        _ => Error::AwsUnavailable(fault(format!("{what}: no answer from AWS"), error)),
     }
 }
 

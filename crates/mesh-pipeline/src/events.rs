@@ -30,7 +30,7 @@ pub const DELIVERED: &str = "MESH message delivered";
 pub const UNDELIVERED: &str = "MESH message undelivered";
 
 // Attributes of the row that an event carries, and their names there.
-const DETAIL: [(&str, &str); 15] = [
+const DETAIL: [(&str, &str); 16] = [
     ("id", "row"),
     ("mailbox", "mailbox"),
     ("message_id", "message_id"),
@@ -43,6 +43,7 @@ const DETAIL: [(&str, &str); 15] = [
     ("status_code", "status_code"),
     ("s3_bucket", "bucket"),
     ("s3_key", "key"),
+    ("s3_key_sha256", "key_sha256"),
     ("version_id", "version_id"),
     ("size", "size"),
     ("chunks", "chunks"),
@@ -66,11 +67,23 @@ impl EventLabels {
             .map(|(attribute, name)| (name.to_owned(), row[attribute].take()))
             .filter(|(_, value)| !value.is_null())
             .collect();
+        let resource = match detail.get("bucket").and_then(Value::as_str) {
+            Some(bucket) => self.arn_of(bucket),
+            None => self.bucket_arn.clone(),
+        };
         Entry {
             source: self.source.clone(),
             detail_type: detail_type.to_owned(),
-            resources: vec![self.bucket_arn.clone()],
+            resources: vec![resource],
             detail: Value::Object(detail),
+        }
+    }
+
+    // A mailbox's legacy location may be in another bucket of the partition, and may name it by an ARN.
+    fn arn_of(&self, bucket: &str) -> String {
+        match self.bucket_arn.rsplit_once(':') {
+            Some((partition, _)) if !bucket.starts_with("arn:") => format!("{partition}:{bucket}"),
+            _ => bucket.to_owned(),
         }
     }
 }
@@ -88,6 +101,29 @@ impl EventLabels {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hidden_key_and_another_bucket_are_told_of_as_the_row_has_them() {
+        let labels = EventLabels {
+            source: "mesh-client".to_owned(),
+            bucket_arn: "arn:aws:s3:::live-mesh".to_owned(),
+        };
+        let mut row = Row {
+            id: "in#1".to_owned(),
+            s3_bucket: Some("elsewhere".to_owned()),
+            s3_key_sha256: Some("ab".to_owned()),
+            ..Row::default()
+        };
+        let entry = labels.entry(RECEIVED, &row);
+        assert_eq!(
+            entry.detail,
+            serde_json::json!({"row": "in#1", "bucket": "elsewhere", "key_sha256": "ab"})
+        );
+        assert_eq!(entry.resources, ["arn:aws:s3:::elsewhere"]);
+        let arn = "arn:aws:s3:eu-west-2:123456789012:accesspoint/theirs";
+        row.s3_bucket = Some(arn.to_owned());
+        assert_eq!(labels.entry(RECEIVED, &row).resources, [arn]);
+    }
 
     #[test]
     fn an_event_tells_of_the_row_and_leaves_out_what_is_not_known() {

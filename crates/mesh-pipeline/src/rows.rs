@@ -44,8 +44,10 @@ pub struct Row {
     pub status: Option<Status>,
     /// Bucket of the object.
     pub s3_bucket: Option<String>,
-    /// Key of the object.
+    /// Key of the object, unless it is hidden.
     pub s3_key: Option<String>,
+    /// SHA-256 of the hidden key: it holds a sender's file name.
+    pub s3_key_sha256: Option<String>,
     /// Version of the object.
     pub version_id: Option<String>,
     /// Bytes of the object.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::events::Entry;
+use crate::layout::RecordedKey;
 use crate::rows::{Cursor, Due, Status};
 
 /// What every task is invoked with.
@@ -112,7 +113,8 @@ pub struct Position {
     /// The multipart upload.
     pub upload_id: String,
     /// The object's key.
-    pub key: String,
+    #[serde(flatten)]
+    pub key: RecordedKey,
     /// The message was redelivered: the object becomes a new version.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub overwrite: bool,
@@ -219,6 +221,8 @@ pub struct Tick {
     pub rounds: u32,
     /// How many sends were started again.
     pub started: u32,
+    /// How many rows could not be worked on, for a reason that somebody has to correct.
+    pub failed: u32,
 }
 
 /// A row whose event the state machine puts.
@@ -289,6 +293,7 @@ mod tests {
             }),
             rounds: 2,
             started: 7,
+            failed: 0,
         };
         let answer = serde_json::to_value(TrackResponse {
             status_code: 200,

@@ -4,7 +4,7 @@ mod reader;
 mod writer;
 
 pub use reader::{ObjectReader, SourceObject};
-pub use writer::{Found, ObjectWriter, Stored, Written};
+pub use writer::{Condition, Found, ObjectWriter, Stored, Written};
 
 use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
@@ -16,6 +16,9 @@ use std::collections::BTreeMap;
 pub struct Bucket {
     client: Client,
     name: String,
+    // For error texts: who has named the bucket.
+    named_by: String,
+    hides_keys: bool,
 }
 
 impl Bucket {
@@ -28,7 +31,16 @@ impl Bucket {
         Self {
             client: Client::from_conf(config),
             name: name.into(),
+            named_by: String::new(),
+            hides_keys: false,
         }
+    }
+
+    /// The same bucket, whose keys appear in no error text.
+    #[must_use]
+    pub fn hiding_keys(mut self, hides_keys: bool) -> Self {
+        self.hides_keys = hides_keys;
+        self
     }
 
     /// The bucket's name.

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 
 use super::{Row, recordable_recipient};
 use crate::error::Error;
+use crate::layout::RecordedKey;
 use crate::state::Position;
 
 /// What a row says when work on a message is begun.
@@ -25,7 +26,7 @@ pub enum Begun {
 }
 
 /// What is known of a message once it is stored.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
     /// The sending mailbox; a report has none.
     pub sender: Option<String>,
@@ -44,7 +45,7 @@ pub struct Received {
     /// Bucket of the object.
     pub bucket: String,
     /// Key of the object.
-    pub key: String,
+    pub key: RecordedKey,
     /// Version of the object, when it is known.
     pub version_id: Option<String>,
     /// Bytes of the object, when they are known.
@@ -54,6 +55,24 @@ pub struct Received {
 }
 
 impl Received {
+    /// A message of which no more is known than where it is.
+    pub fn at(bucket: impl Into<String>, key: RecordedKey) -> Self {
+        Self {
+            sender: None,
+            recipient: None,
+            workflow_id: None,
+            local_id: None,
+            message_type: None,
+            status_code: None,
+            linked_message_id: None,
+            bucket: bucket.into(),
+            key,
+            version_id: None,
+            size: None,
+            chunks: None,
+        }
+    }
+
     /// What a message's headers tell, with the given place of its object.
     #[must_use]
     pub fn with_headers(self, headers: &MessageHeaders) -> Self {

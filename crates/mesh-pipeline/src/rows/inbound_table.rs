@@ -11,7 +11,7 @@ use super::table::{Changed, DynamoRows};
 use super::{Row, Status};
 use crate::clock;
 use crate::error::{Error, Fault};
-use crate::layout::inbound_row;
+use crate::layout::{RecordedKey, inbound_row};
 use crate::state::Position;
 
 const PROGRESS: [&str; 5] = [
@@ -111,9 +111,8 @@ impl ReceivingRows for DynamoRows {
     }
 
     async fn checkpoint(&self, message: &MessageId, position: &Position) -> Result<(), Error> {
-        let change = Change::of(&inbound_row(message))
+        let change = recorded(Change::of(&inbound_row(message)), &position.key)
             .text("upload_id", position.upload_id.as_str())
-            .text("s3_key", position.key.as_str())
             .number("next_chunk", position.next_chunk)
             .number("skip", position.skip)
             .number("next_part", position.next_part)
@@ -123,7 +122,7 @@ impl ReceivingRows for DynamoRows {
 
     async fn received(&self, message: &MessageId, received: &Received) -> Result<Row, Error> {
         let id = inbound_row(message);
-        let mut change = Change::of(&id)
+        let mut change = recorded(Change::of(&id), &received.key)
             .status(Status::Received)
             .text_if("sender", received.sender.as_deref())
             .text_if("recipient", received.recipient.as_deref())
@@ -133,10 +132,13 @@ impl ReceivingRows for DynamoRows {
             .text_if("status_code", received.status_code.as_deref())
             .text_if("linked_message_id", received.linked_message_id.as_deref())
             .text("s3_bucket", received.bucket.as_str())
-            .text("s3_key", received.key.as_str())
-            .text_if("version_id", received.version_id.as_deref())
             .remove(&["error", "redelivered"])
             .remove(&PROGRESS);
+        // Of a redelivered message the row still has the earlier version.
+        change = match &received.version_id {
+            Some(version) => change.text("version_id", version.as_str()),
+            None => change.remove(&["version_id"]),
+        };
         if let Some(size) = received.size {
             change = change.number("size", size);
         }
@@ -191,6 +193,18 @@ impl ReceivingRows for DynamoRows {
             .number("expires_at", self.expiry())
             .when_status(&[Status::Receiving], false);
         self.change(change).await.map(drop)
+    }
+}
+
+// A row has the one or the other: the setting may have been changed since it was made.
+fn recorded(change: Change, key: &RecordedKey) -> Change {
+    match key {
+        RecordedKey::Key(key) => change
+            .text("s3_key", key.as_str())
+            .remove(&["s3_key_sha256"]),
+        RecordedKey::KeySha256(digest) => change
+            .text("s3_key_sha256", digest.as_str())
+            .remove(&["s3_key"]),
     }
 }
 

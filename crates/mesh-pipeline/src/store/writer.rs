@@ -6,10 +6,12 @@ use std::future::Future;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
+use time::OffsetDateTime;
 
 use super::{Attributes, Bucket};
-use crate::aws::aws_error;
+use crate::aws::{aws_error, aws_error_unquoted};
 use crate::error::{Error, Fault};
+use crate::layout::RecordedKey;
 
 /// What lies under a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,34 +29,71 @@ pub enum Found {
 pub struct Stored {
     /// Its version.
     pub version_id: Option<String>,
+    /// Its ETag.
+    pub e_tag: Option<String>,
     /// Its bytes.
     pub size: u64,
     /// Its metadata as stored.
     pub metadata: BTreeMap<String, String>,
 }
 
-/// What a write that must not overwrite came to.
+/// When an object may be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// Whatever is there.
+    Always,
+    /// Nothing is there.
+    Free,
+    /// What is there has this ETag.
+    Replaces(String),
+}
+
+impl Condition {
+    fn if_none_match(&self) -> Option<String> {
+        matches!(self, Self::Free).then(|| "*".to_owned())
+    }
+
+    fn if_match(&self) -> Option<String> {
+        match self {
+            Self::Replaces(e_tag) => Some(e_tag.clone()),
+            _ => None,
+        }
+    }
+}
+
+/// What a conditional write came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Written {
     /// The object is complete, with this version.
     Stored(Option<String>),
-    /// Nothing was written now: the key is taken, or the upload was completed or given up before. What lies under the
-    /// key tells which.
+    /// Nothing was written now: something else is there, or the upload was completed or given up before. What lies
+    /// under the key tells which.
     Taken,
 }
 
 /// Writes objects, whole or in parts.
-pub trait ObjectWriter: Send + Sync {
+pub trait ObjectWriter: Sized + Send + Sync {
+    /// Another bucket, and who has named it.
+    #[must_use]
+    fn other(&self, name: &str, named_by: &str) -> Self;
+
     /// What lies under the key.
     fn head(&self, key: &str) -> impl Future<Output = Result<Found, Error>> + Send;
 
-    /// Writes a whole object; without `overwrite` only if the key is free.
+    /// The object versions under the key that were written since, newest first, also those that were taken away.
+    fn versions(
+        &self,
+        key: &str,
+        since: OffsetDateTime,
+    ) -> impl Future<Output = Result<Vec<Stored>, Error>> + Send;
+
+    /// Writes a whole object if the condition holds.
     fn put(
         &self,
         key: &str,
         body: Bytes,
         attributes: &Attributes,
-        overwrite: bool,
+        condition: &Condition,
     ) -> impl Future<Output = Result<Written, Error>> + Send;
 
     /// Starts a multipart upload; its id.
@@ -80,13 +119,13 @@ pub trait ObjectWriter: Send + Sync {
         body: Bytes,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Completes the upload from parts 1 to `last`, whose ETags S3 itself lists.
+    /// Completes the upload from parts 1 to `last`, whose ETags S3 itself lists, if the condition holds.
     fn complete(
         &self,
         key: &str,
         upload_id: &str,
         last: i32,
-        overwrite: bool,
+        condition: &Condition,
     ) -> impl Future<Output = Result<Written, Error>> + Send;
 
     /// Gives the upload up.
@@ -94,31 +133,26 @@ pub trait ObjectWriter: Send + Sync {
 }
 
 impl ObjectWriter for Bucket {
-    async fn head(&self, key: &str) -> Result<Found, Error> {
-        let result = self
-            .client
-            .head_object()
-            .bucket(&self.name)
-            .key(key)
-            .send()
-            .await;
-        match result {
-            Ok(head) => Ok(Found::Object(Stored {
-                version_id: head.version_id,
-                size: head
-                    .content_length
-                    .and_then(|size| size.try_into().ok())
-                    .unwrap_or(0),
-                metadata: head.metadata.unwrap_or_default().into_iter().collect(),
-            })),
-            Err(SdkError::ServiceError(service)) if service.raw().status().as_u16() == 404 => {
-                Ok(match service.raw().headers().get("x-amz-delete-marker") {
-                    Some("true") => Found::Deleted,
-                    _ => Found::Absent,
-                })
-            }
-            Err(error) => Err(aws_error(self.describe("looking at", key), error)),
+    fn other(&self, name: &str, named_by: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            named_by: named_by.to_owned(),
+            ..self.clone()
         }
+    }
+
+    async fn head(&self, key: &str) -> Result<Found, Error> {
+        self.look(key, None).await
+    }
+
+    async fn versions(&self, key: &str, since: OffsetDateTime) -> Result<Vec<Stored>, Error> {
+        let mut found = Vec::new();
+        for version in self.version_ids(key, since).await? {
+            if let Found::Object(object) = self.look(key, Some(version)).await? {
+                found.push(object);
+            }
+        }
+        Ok(found)
     }
 
     async fn put(
@@ -126,14 +160,15 @@ impl ObjectWriter for Bucket {
         key: &str,
         body: Bytes,
         attributes: &Attributes,
-        overwrite: bool,
+        condition: &Condition,
     ) -> Result<Written, Error> {
         let result = self
             .client
             .put_object()
             .bucket(&self.name)
             .key(key)
-            .set_if_none_match((!overwrite).then(|| "*".to_owned()))
+            .set_if_none_match(condition.if_none_match())
+            .set_if_match(condition.if_match())
             .set_content_type(attributes.content_type.clone())
             .set_metadata(Some(attributes.metadata.clone().into_iter().collect()))
             .body(body.into())
@@ -142,12 +177,11 @@ impl ObjectWriter for Bucket {
         match result {
             Ok(output) => Ok(Written::Stored(output.version_id)),
             Err(error) if is_precondition_failure(&error) => Ok(Written::Taken),
-            Err(error) => Err(aws_error(self.describe("writing", key), error)),
+            Err(error) => Err(self.error("writing", key, error)),
         }
     }
 
     async fn start(&self, key: &str, attributes: &Attributes) -> Result<String, Error> {
-        let what = self.describe("starting a multipart upload of", key);
         self.client
             .create_multipart_upload()
             .bucket(&self.name)
@@ -156,10 +190,13 @@ impl ObjectWriter for Bucket {
             .set_metadata(Some(attributes.metadata.clone().into_iter().collect()))
             .send()
             .await
-            .map_err(|error| aws_error(what.clone(), error))?
+            .map_err(|error| self.error("starting a multipart upload of", key, error))?
             .upload_id
             .ok_or_else(|| {
-                Error::AwsUnavailable(Fault::new(format!("{what}: S3 gave no upload id")))
+                Error::AwsUnavailable(Fault::new(format!(
+                    "{}: S3 gave no upload id",
+                    self.describe("starting a multipart upload of", key)
+                )))
             })
     }
 
@@ -176,7 +213,7 @@ impl ObjectWriter for Bucket {
         match result {
             Ok(_) => Ok(true),
             Err(error) if is_gone(&error) => Ok(false),
-            Err(error) => Err(aws_error(self.describe("listing the parts of", key), error)),
+            Err(error) => Err(self.error("listing the parts of", key, error)),
         }
     }
 
@@ -197,12 +234,7 @@ impl ObjectWriter for Bucket {
             .send()
             .await
             .map(drop)
-            .map_err(|error| {
-                aws_error(
-                    self.describe(&format!("writing part {number} of"), key),
-                    error,
-                )
-            })
+            .map_err(|error| self.error(&format!("writing part {number} of"), key, error))
     }
 
     async fn complete(
@@ -210,7 +242,7 @@ impl ObjectWriter for Bucket {
         key: &str,
         upload_id: &str,
         last: i32,
-        overwrite: bool,
+        condition: &Condition,
     ) -> Result<Written, Error> {
         let Some(parts) = self.parts(key, upload_id, last).await? else {
             return Ok(Written::Taken);
@@ -221,7 +253,8 @@ impl ObjectWriter for Bucket {
             .bucket(&self.name)
             .key(key)
             .upload_id(upload_id)
-            .set_if_none_match((!overwrite).then(|| "*".to_owned()))
+            .set_if_none_match(condition.if_none_match())
+            .set_if_match(condition.if_match())
             .multipart_upload(
                 CompletedMultipartUpload::builder()
                     .set_parts(Some(parts))
@@ -232,10 +265,7 @@ impl ObjectWriter for Bucket {
         match result {
             Ok(output) => Ok(Written::Stored(output.version_id)),
             Err(error) if is_precondition_failure(&error) || is_gone(&error) => Ok(Written::Taken),
-            Err(error) => Err(aws_error(
-                self.describe("completing the multipart upload of", key),
-                error,
-            )),
+            Err(error) => Err(self.error("completing the multipart upload of", key, error)),
         }
     }
 
@@ -251,10 +281,7 @@ impl ObjectWriter for Bucket {
         match result {
             Ok(_) => Ok(()),
             Err(error) if is_gone(&error) => Ok(()),
-            Err(error) => Err(aws_error(
-                self.describe("aborting the multipart upload of", key),
-                error,
-            )),
+            Err(error) => Err(self.error("aborting the multipart upload of", key, error)),
         }
     }
 }
@@ -279,9 +306,7 @@ impl Bucket {
             let page = match page {
                 Ok(page) => page,
                 Err(error) if is_gone(&error) => return Ok(None),
-                Err(error) => {
-                    return Err(aws_error(self.describe("listing the parts of", key), error));
-                }
+                Err(error) => return Err(self.error("listing the parts of", key, error)),
             };
             for part in page.parts.unwrap_or_default() {
                 // A part beyond the last is left of an attempt that was interrupted.
@@ -315,20 +340,238 @@ impl Bucket {
         ))))
     }
 
+    async fn look(&self, key: &str, version: Option<String>) -> Result<Found, Error> {
+        let result = self
+            .client
+            .head_object()
+            .bucket(&self.name)
+            .key(key)
+            .set_version_id(version)
+            .send()
+            .await;
+        match result {
+            Ok(head) => Ok(Found::Object(Stored {
+                version_id: head.version_id,
+                e_tag: head.e_tag,
+                size: head
+                    .content_length
+                    .and_then(|size| size.try_into().ok())
+                    .unwrap_or(0),
+                metadata: head.metadata.unwrap_or_default().into_iter().collect(),
+            })),
+            Err(SdkError::ServiceError(service)) if service.raw().status().as_u16() == 404 => {
+                Ok(match service.raw().headers().get("x-amz-delete-marker") {
+                    Some("true") => Found::Deleted,
+                    _ => Found::Absent,
+                })
+            }
+            Err(error) => Err(self.error("looking at", key, error)),
+        }
+    }
+
+    async fn version_ids(&self, key: &str, since: OffsetDateTime) -> Result<Vec<String>, Error> {
+        let mut ids = Vec::new();
+        let mut version_id_marker = None;
+        loop {
+            let page = self
+                .client
+                .list_object_versions()
+                .bucket(&self.name)
+                .prefix(key)
+                .set_key_marker(version_id_marker.as_ref().map(|_| key.to_owned()))
+                .set_version_id_marker(version_id_marker)
+                .send()
+                .await
+                .map_err(|error| self.error("listing the versions of", key, error))?;
+            // Keys come in order, and of a key the newest version first: longer keys that begin with this one follow it.
+            for version in page.versions.unwrap_or_default() {
+                let written_since = version
+                    .last_modified
+                    .is_some_and(|at| at.secs() >= since.unix_timestamp());
+                if version.key.as_deref() != Some(key) || !written_since {
+                    return Ok(ids);
+                }
+                ids.extend(version.version_id);
+            }
+            let more = page.is_truncated == Some(true);
+            match page.next_version_id_marker {
+                Some(next) if more && page.next_key_marker.as_deref() == Some(key) => {
+                    version_id_marker = Some(next);
+                }
+                _ => return Ok(ids),
+            }
+        }
+    }
+
     pub(super) fn describe(&self, verb: &str, key: &str) -> String {
-        format!("{verb} s3://{}/{key}", self.name)
+        let key = RecordedKey::of(key, self.hides_keys);
+        format!("{verb} s3://{}/{key}{}", self.name, self.named_by)
+    }
+
+    fn error<E>(&self, verb: &str, key: &str, error: SdkError<E>) -> Error
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let what = self.describe(verb, key);
+        if self.hides_keys {
+            // S3's own text of a refusal quotes the object's ARN.
+            aws_error_unquoted(what, error)
+        } else {
+            aws_error(what, error)
+        }
     }
 }
 
 // 409 ConditionalRequestConflict: another writer was completing the same key; looking at the key tells what it wrote.
+// NoSuchKey: what was to be replaced is no longer there.
 fn is_precondition_failure<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     error
         .raw_response()
         .is_some_and(|response| response.status().as_u16() == 412)
-        || error.code() == Some("ConditionalRequestConflict")
+        || matches!(
+            error.code(),
+            Some("ConditionalRequestConflict" | "NoSuchKey")
+        )
 }
 
 // Completed or aborted before.
 fn is_gone<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     error.code() == Some("NoSuchUpload")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+    use http_body_util::Full;
+    use hyper::body::{Bytes as Body, Incoming};
+    use hyper::service::service_fn;
+    use hyper::{Request, Response, server::conn::http1};
+    use hyper_util::rt::TokioIo;
+    use std::convert::Infallible;
+    use tokio::net::TcpListener;
+
+    const VERSIONS: &str = "<ListVersionsResult><IsTruncated>false</IsTruncated>\
+        <DeleteMarker><Key>in/a</Key><VersionId>m</VersionId><LastModified>2026-01-15T12:03:00.000Z</LastModified></DeleteMarker>\
+        <Version><Key>in/a</Key><VersionId>v2</VersionId><LastModified>2026-01-15T12:02:00.000Z</LastModified></Version>\
+        <Version><Key>in/a</Key><VersionId>v1</VersionId><LastModified>2026-01-15T12:01:00.000Z</LastModified></Version>\
+        <Version><Key>in/a</Key><VersionId>v0</VersionId><LastModified>2026-01-15T12:00:00.000Z</LastModified></Version>\
+        <Version><Key>in/a.csv</Key><VersionId>w</VersionId><LastModified>2026-01-15T12:02:00.000Z</LastModified></Version>\
+        </ListVersionsResult>";
+
+    // Answers as S3 does, which quotes the object that it refuses.
+    async fn answer(request: Request<Incoming>) -> Result<Response<Full<Body>>, Infallible> {
+        let target = request.uri().to_string();
+        let header = |name: &str| request.headers().get(name)?.to_str().ok();
+        let refusal = |status, code: &str| {
+            let text = format!(
+                "<Error><Code>{code}</Code><Message>not authorized on resource: arn:aws:s3:::live-mesh/in/secret.csv</Message></Error>"
+            );
+            (status, text)
+        };
+        let (status, body) = match (header("if-match"), header("if-none-match")) {
+            _ if target.contains("versions") => (200, VERSIONS.to_owned()),
+            _ if target.contains("gone") => refusal(404, "NoSuchKey"),
+            _ if target.contains("busy") => refusal(503, "SlowDown"),
+            _ if target.contains("secret") => refusal(403, "AccessDenied"),
+            (Some("\"old\""), None) | (None, Some("*")) => refusal(412, "PreconditionFailed"),
+            _ => (200, String::new()),
+        };
+        let version = target.split("versionId=").nth(1).unwrap_or("new");
+        let response = Response::builder()
+            .status(status)
+            .header("x-amz-version-id", version)
+            .body(Full::from(body));
+        Ok(response.unwrap())
+    }
+
+    async fn bucket() -> Bucket {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let connection = http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service_fn(answer));
+                tokio::spawn(connection);
+            }
+        });
+        let config = aws_config::SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .endpoint_url(endpoint)
+            .region(Region::from_static("eu-west-2"))
+            .credentials_provider(aws_sdk_s3::config::SharedCredentialsProvider::new(
+                Credentials::new("id", "key", None, None, "test"),
+            ))
+            .build();
+        Bucket::new(&config, "live-mesh")
+    }
+
+    async fn put(bucket: &Bucket, key: &str, condition: &Condition) -> Result<Written, Error> {
+        let attributes = Attributes::default();
+        bucket.put(key, Bytes::new(), &attributes, condition).await
+    }
+
+    #[tokio::test]
+    async fn a_write_takes_place_on_its_condition_only() {
+        let bucket = bucket().await;
+        let replaces = |e_tag: &str| Condition::Replaces(e_tag.to_owned());
+        let stored = Written::Stored(Some("new".to_owned()));
+        for (key, condition, expected) in [
+            ("in/a", Condition::Always, &stored),
+            ("in/a", Condition::Free, &Written::Taken),
+            ("in/a", replaces("\"old\""), &Written::Taken),
+            ("in/a", replaces("\"current\""), &stored),
+            ("in/gone", replaces("\"current\""), &Written::Taken),
+        ] {
+            let written = put(&bucket, key, &condition).await.unwrap();
+            assert_eq!(&written, expected, "{key} {condition:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_versions_of_a_key_are_its_own_and_not_older_than_asked_for() {
+        let since = crate::clock::parse_iso("2026-01-15T12:00:30Z").unwrap();
+        let versions = bucket().await.versions("in/a", since).await.unwrap();
+        let ids: Vec<_> = versions
+            .into_iter()
+            .filter_map(|version| version.version_id)
+            .collect();
+        assert_eq!(ids, ["v2", "v1"]);
+    }
+
+    #[tokio::test]
+    async fn a_hidden_key_is_in_no_error_text_not_even_in_s3s_own_words() {
+        let hiding = bucket().await.hiding_keys(true);
+        for (key, name) in [
+            ("in/secret.csv", "AwsRefused"),
+            ("in/secret-busy.csv", "AwsUnavailable"),
+        ] {
+            let error = put(&hiding, key, &Condition::Always).await.unwrap_err();
+            assert_eq!(error.name(), name);
+            let text = error.chain();
+            assert!(!text.contains("secret"), "{text}");
+            let digest = RecordedKey::of(key, true);
+            assert!(text.contains(digest.sha256().unwrap()), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_names_the_bucket_and_who_named_it() {
+        let other = bucket()
+            .await
+            .other("theirs", ", a bucket named by a parameter");
+        let error = put(&other, "in/secret.csv", &Condition::Always)
+            .await
+            .unwrap_err();
+        assert_eq!(error.name(), "AwsRefused");
+        let text = error.chain();
+        for part in [
+            "s3://theirs/in/secret.csv, a bucket named by a parameter",
+            "AccessDenied",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
 }
