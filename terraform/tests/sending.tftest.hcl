@@ -1,0 +1,130 @@
+# The switches of sending.
+
+mock_provider "aws" {
+  source = "./tests/aws"
+}
+
+variables {
+  name_prefix        = "demo"
+  mesh_env           = "integration"
+  mailbox_ids        = ["X26ABC1"]
+  cloudtrail_enabled = false
+}
+
+run "by_default_a_put_object_is_sent" {
+  command = plan
+
+  assert {
+    condition = jsondecode(aws_cloudwatch_event_rule.send_message_event.event_pattern) == {
+      source      = ["aws.s3"]
+      detail-type = ["Object Created"]
+      detail = {
+        bucket = { name = ["demo-mesh"] }
+        object = { key = [{ prefix = "outbound" }] }
+        reason = ["PutObject", "CompleteMultipartUpload"]
+      }
+    }
+    error_message = "not a copied one"
+  }
+
+  assert {
+    condition = {
+      for name in ["SEND_COPIED_OBJECTS", "SEND_MESSAGES_ENABLED", "SET_LOCAL_ID", "USE_S3_KEY_FOR_MEX_FILENAME", "VERIFY_CHECKS_COMMON_NAME", "VERIFY_SSL"] :
+      name => aws_lambda_function.send_message_chunk.environment[0].variables[name]
+      } == {
+      SEND_COPIED_OBJECTS         = "false"
+      SEND_MESSAGES_ENABLED       = "true"
+      SET_LOCAL_ID                = "true"
+      USE_S3_KEY_FOR_MEX_FILENAME = "false"
+      VERIFY_CHECKS_COMMON_NAME   = "true"
+      VERIFY_SSL                  = "true"
+    }
+    error_message = "what the function is told"
+  }
+
+  assert {
+    condition     = aws_lambda_function.send_message_chunk.reserved_concurrent_executions == -1
+    error_message = "no limit but the account's"
+  }
+}
+
+run "switched_off_objects_are_still_noticed" {
+  command = plan
+
+  variables {
+    send_messages_enabled = false
+  }
+
+  assert {
+    condition     = coalesce(aws_cloudwatch_event_rule.send_message_event.state, "ENABLED") == "ENABLED"
+    error_message = "the rule stays on: each object gets a row"
+  }
+
+  assert {
+    condition     = alltrue([for function in [aws_lambda_function.send_message_chunk] : function.environment[0].variables["SEND_MESSAGES_ENABLED"] == "false"])
+    error_message = "the functions that send and take up sends are told"
+  }
+}
+
+run "the_other_way_round" {
+  command = plan
+
+  variables {
+    cloudtrail_enabled          = true
+    never_compress              = true
+    send_copied_objects         = true
+    send_max_concurrency        = 1
+    set_local_id                = false
+    use_s3_key_for_mex_filename = true
+    verify_checks_common_name   = false
+  }
+
+  assert {
+    condition     = jsondecode(aws_cloudwatch_event_rule.send_message_event.event_pattern).detail.reason == ["PutObject", "CompleteMultipartUpload", "CopyObject"]
+    error_message = "a copied object is sent, too"
+  }
+
+  assert {
+    condition = jsondecode(aws_cloudwatch_event_rule.send_message_cloudtrail_event[0].event_pattern) == {
+      source      = ["aws.s3"]
+      detail-type = ["AWS API Call via CloudTrail"]
+      detail = {
+        eventSource       = ["s3.amazonaws.com"]
+        eventName         = ["PutObject", "CompleteMultipartUpload"]
+        errorCode         = [{ exists = false }]
+        requestParameters = { bucketName = ["demo-mesh"], key = [{ prefix = "outbound" }] }
+      }
+    }
+    error_message = "CloudTrail's record of a put that was not refused"
+  }
+
+  assert {
+    condition = {
+      for name in ["NEVER_COMPRESS", "SEND_COPIED_OBJECTS", "SET_LOCAL_ID", "USE_S3_KEY_FOR_MEX_FILENAME", "VERIFY_CHECKS_COMMON_NAME"] :
+      name => aws_lambda_function.send_message_chunk.environment[0].variables[name]
+      } == {
+      NEVER_COMPRESS              = "true"
+      SEND_COPIED_OBJECTS         = "true"
+      SET_LOCAL_ID                = "false"
+      USE_S3_KEY_FOR_MEX_FILENAME = "true"
+      VERIFY_CHECKS_COMMON_NAME   = "false"
+    }
+    error_message = "what the function is told"
+  }
+
+  assert {
+    condition     = aws_lambda_function.send_message_chunk.reserved_concurrent_executions == 1
+    error_message = "one at a time"
+  }
+}
+
+run "wrong_values_are_refused" {
+  command = plan
+
+  variables {
+    send_max_concurrency    = 0
+    track_messages_schedule = "5 minutes"
+  }
+
+  expect_failures = [var.send_max_concurrency, var.track_messages_schedule]
+}
