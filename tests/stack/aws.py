@@ -142,6 +142,9 @@ def serve(directory, port):
     )
 
     class Handler(MotoRequestHandler):
+        # Headers and body are written one by one: the second would wait for the client's delayed acknowledgement.
+        disable_nagle_algorithm = True
+
         def log_request(self, *_):
             pass
 

@@ -68,6 +68,8 @@ class Function:
 
 class RuntimeApi(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Headers and body are written one by one: the second would wait for the worker's delayed acknowledgement.
+    disable_nagle_algorithm = True
     worker = None
 
     def log_message(self, *_):

@@ -199,7 +199,8 @@ class Server(uvicorn.Server):
 
 
 def listen(port):
-    listener = socket.socket()
+    # asyncio takes a socket for TCP's, and has small writes leave at once, by this alone.
+    listener = socket.socket(proto=socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
     return listener, listener.getsockname()[1]
