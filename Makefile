@@ -16,10 +16,10 @@ export no_proxy := $(NO_PROXY)
 unexport AWS_PROFILE AWS_DEFAULT_PROFILE
 PYTHON_OF_TESTS = $$($(ROOT)scripts/venv)
 
-.PHONY: help build package release demo up down test lint unit e2e nightly docs clean
+.PHONY: help build package release demo up down test lint unit e2e nightly bench bench-quick docs clean
 
 help: ## This list
-	@grep -hE '^[a-z0-9]+:.*##' $(realpath $(lastword $(MAKEFILE_LIST))) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -hE '^[a-z0-9-]+:.*##' $(realpath $(lastword $(MAKEFILE_LIST))) | sed -E 's/:[^#]*## /\t/' | expand -t 13
 
 build: ## The Lambdas' zips in dist/, the same bytes from the same sources and toolchain; ARCH=arm64 for arm64
 	@$(ROOT)scripts/need cargo python3 cc
@@ -67,6 +67,15 @@ e2e: build ## The pytest suite: the local stack's own tests and the pipeline end
 
 nightly: test ## What takes longer than CI may
 	cd $(ROOT)tests && "$(PYTHON_OF_TESTS)" -m pytest -q -m nightly --durations 0 .
+
+bench: build ## Measures the functions beside the NHS's Python client and curl; leave the machine alone meanwhile
+	@$(ROOT)scripts/need curl
+	cd $(ROOT) && PYTHONPATH=tests "$(PYTHON_OF_TESTS)" -m bench
+	@"$$($(ROOT)scripts/venv bench)" $(ROOT)bench/plot.py $(ROOT)bench/results/latest.json
+
+bench-quick: build ## The same with less of all, in under three minutes
+	@$(ROOT)scripts/need curl
+	cd $(ROOT) && PYTHONPATH=tests "$(PYTHON_OF_TESTS)" -m bench --size quick
 
 docs: ## The tables of terraform/README.md, from the module's variables and outputs
 	@"$(PYTHON_OF_TESTS)" $(ROOT)scripts/module_docs.py
