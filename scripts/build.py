@@ -15,7 +15,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("poll", "fetch-chunk", "ack", "send")
+PACKAGES = ("poll", "fetch-chunk", "ack", "send", "track")
 # By Lambda's names of the architectures.
 TARGETS = {"x86_64": "x86_64-unknown-linux-gnu", "arm64": "aarch64-unknown-linux-gnu"}
 # Of the runtime provided.al2023.

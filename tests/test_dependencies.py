@@ -9,7 +9,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-FUNCTIONS_WITHOUT_S3 = ["poll", "ack"]
+FUNCTIONS_WITHOUT_S3 = ["poll", "ack", "track"]
 FUNCTIONS_WITH_S3 = ["fetch-chunk", "send"]
 TLS_PROVIDERS = {"ring", "aws-lc-rs", "aws-lc-sys", "openssl", "openssl-sys", "boring", "graviola", "rustls-openssl"}
 TLS_STACKS = {"rustls", "native-tls", "openssl", "s2n-tls", "boring"}

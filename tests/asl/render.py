@@ -20,6 +20,7 @@ PLACEHOLDERS = {
     "fetch_message_chunk": _function("fetch-message-chunk"),
     "acknowledge_message": _function("acknowledge-message"),
     "send_message_chunk": _function("send-message-chunk"),
+    "track_message": _function("track-message"),
     "leases_table": "demo-mesh-leases",
     "messages_table": "demo-mesh-messages",
     "max_concurrency": "4",

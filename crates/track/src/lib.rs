@@ -1,0 +1,199 @@
+#![doc = include_str!("../README.md")]
+
+mod follow;
+mod outbox;
+mod sends;
+mod settings;
+mod sweep;
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use mesh_pipeline::events::Entry;
+use mesh_pipeline::rows::{Cursor, Due, DueRows, Row, TrackedRows};
+use mesh_pipeline::state::{Announced, Invocation, Tick, TrackRequest, TrackResponse};
+use mesh_pipeline::{Error, Fault, clock};
+use time::OffsetDateTime;
+use tracing::{error, info};
+
+pub use outbox::Outbox;
+pub use sends::{SendMachine, Sends};
+pub use settings::Settings;
+
+/// What the function works with.
+pub struct Track<M, R, E> {
+    /// MESH.
+    pub outbox: M,
+    /// What is due, and what became of it.
+    pub rows: R,
+    /// The state machine that sends.
+    pub sends: E,
+    /// Names and switches.
+    pub settings: Settings,
+}
+
+// What is left of an invocation must be enough to answer.
+const MARGIN: Duration = Duration::from_secs(20);
+
+const PAGE: u32 = 20;
+const AT_ONCE: usize = 8;
+
+// Between the states go at most 64 KiB: an event is about 1 KiB.
+const MAX_EVENTS: usize = 40;
+// PutEvents takes ten.
+const EVENTS_AT_ONCE: usize = 10;
+
+// A round is at most 48 of an execution's 25,000 events, more where something is tried again.
+const MAX_ROUNDS: u32 = 200;
+
+// The rest waits for the next tick: MESH and the account's Lambdas have other things to do.
+const MAX_STARTS: u32 = 1_000;
+
+/// Answers one request.
+///
+/// # Errors
+/// See the crate's documentation.
+pub async fn handle<M: Outbox, R: DueRows + TrackedRows, E: Sends>(
+    track: &Track<M, R, E>,
+    invocation: Invocation,
+    request: TrackRequest,
+) -> Result<TrackResponse, Error> {
+    for told in &request.announced {
+        track.mark(told).await?;
+    }
+    let mut tick = request.tick.unwrap_or_else(|| track.begin());
+    let mut told = Vec::new();
+    let mut ended = tick.rounds >= MAX_ROUNDS;
+    tick.rounds += 1;
+    let by = clock::parse_iso(&tick.by).ok_or_else(|| {
+        Error::InvalidInput(Fault::new(
+            "the tick's time is none; start the execution with {}",
+        ))
+    })?;
+    while !ended && told.len() + PAGE as usize <= MAX_EVENTS {
+        let left = left(&invocation);
+        if left.is_zero() {
+            break;
+        }
+        let page = track
+            .rows
+            .due(tick.due, by, tick.after.as_ref(), PAGE)
+            .await?;
+        if !track.work(page.rows, &mut tick, &mut told, left).await {
+            break;
+        }
+        ended = go_on(&mut tick, page.next);
+    }
+    let complete = ended && told.is_empty();
+    if complete {
+        info!(
+            logReference = "MESHTRACK0001",
+            rounds = tick.rounds,
+            started = tick.started,
+            failed = tick.failed,
+            "tick done"
+        );
+    }
+    let (events, announced): (Vec<Entry>, _) = told.into_iter().unzip();
+    Ok(TrackResponse {
+        status_code: 200,
+        complete,
+        tick,
+        events: events
+            .chunks(EVENTS_AT_ONCE)
+            .map(<[Entry]>::to_vec)
+            .collect(),
+        announced,
+    })
+}
+
+// Whether that was all.
+fn go_on(tick: &mut Tick, next: Option<Cursor>) -> bool {
+    let enough = tick.due == Due::Send && tick.started >= MAX_STARTS;
+    tick.after = next.filter(|_| !enough);
+    if tick.after.is_some() {
+        return false;
+    }
+    let was = std::mem::replace(&mut tick.due, Due::Track);
+    was != Due::Send
+}
+
+fn left(invocation: &Invocation) -> Duration {
+    let left: OffsetDateTime = invocation.deadline - MARGIN;
+    (left - clock::now()).try_into().unwrap_or_default()
+}
+
+impl<M: Outbox, R: DueRows + TrackedRows, E: Sends> Track<M, R, E> {
+    fn begin(&self) -> Tick {
+        Tick {
+            by: clock::iso(clock::now()),
+            due: if self.settings.send_messages_enabled {
+                Due::Send
+            } else {
+                Due::Track
+            },
+            after: None,
+            rounds: 0,
+            started: 0,
+            failed: 0,
+        }
+    }
+
+    async fn mark(&self, told: &Announced) -> Result<(), Error> {
+        let again_at = told.again_at.as_deref().and_then(clock::parse_iso);
+        self.rows.announced(&told.row, told.status, again_at).await
+    }
+
+    // Works on the rows, several at once; false: time has run out first.
+    async fn work(
+        &self,
+        mut rows: Vec<Row>,
+        tick: &mut Tick,
+        told: &mut Vec<(Entry, Announced)>,
+        left: Duration,
+    ) -> bool {
+        // A connection to MESH is a mailbox's.
+        rows.sort_by(|a, b| a.mailbox.cmp(&b.mailbox));
+        let mut waiting = rows.len();
+        let due = tick.due;
+        let mut results = stream::iter(&rows)
+            .map(|row| async move {
+                let result = match due {
+                    Due::Send => self.start(row).await.map(|()| None),
+                    Due::Track => self.follow(row).await,
+                    // An operator's.
+                    Due::Held => Ok(None),
+                };
+                (row, result)
+            })
+            .buffer_unordered(AT_ONCE)
+            .take_until(tokio::time::sleep(left))
+            .boxed();
+        while let Some((row, result)) = results.next().await {
+            waiting -= 1;
+            match result {
+                Ok(news) => {
+                    tick.started += u32::from(due == Due::Send);
+                    told.extend(news);
+                }
+                Err(failure) => {
+                    tick.failed += u32::from(!failure.is_temporary());
+                    error!(
+                        logReference = "MESHTRACK0005",
+                        row = row.id,
+                        mailbox = row.mailbox,
+                        message_id = row.message_id,
+                        error_name = failure.name(),
+                        error = failure.chain(),
+                        "left for a later tick"
+                    );
+                }
+            }
+        }
+        waiting == 0
+    }
+}
+
+#[cfg(test)]
+mod tests;
