@@ -196,17 +196,33 @@ data "aws_iam_policy_document" "fetch_message_chunk" {
       "s3:ListMultipartUploadParts",
       "s3:PutObject",
     ]
-    resources = concat(
-      var.use_legacy_inbound_location ? ["${aws_s3_bucket.mesh.arn}/*"] : ["${aws_s3_bucket.mesh.arn}/inbound/*", "${aws_s3_bucket.mesh.arn}/headers/*"],
-      [for arn in var.legacy_inbound_bucket_arns : "${arn}/*"],
-    )
+    resources = local.inbound_objects
   }
 
   # Without it S3 answers 403 instead of 404 for an object that is not there.
   statement {
     sid       = "TellMissingFromForbidden"
     actions   = ["s3:ListBucket"]
-    resources = concat([aws_s3_bucket.mesh.arn], tolist(var.legacy_inbound_bucket_arns))
+    resources = local.inbound_buckets
+  }
+
+  # What has a sender's name, or was taken away from it, may be another message: the versions tell.
+  dynamic "statement" {
+    for_each = var.use_sender_filename ? ["ListVersions"] : []
+    content {
+      sid       = statement.value
+      actions   = ["s3:ListBucketVersions"]
+      resources = local.inbound_buckets
+    }
+  }
+
+  dynamic "statement" {
+    for_each = var.use_sender_filename ? ["LookAtVersions"] : []
+    content {
+      sid       = statement.value
+      actions   = ["s3:GetObjectVersion"]
+      resources = local.inbound_objects
+    }
   }
 
   # A multipart upload decrypts what it has encrypted.
@@ -220,6 +236,14 @@ data "aws_iam_policy_document" "fetch_message_chunk" {
       values   = ["s3.${local.region}.amazonaws.com"]
     }
   }
+}
+
+locals {
+  inbound_buckets = concat([aws_s3_bucket.mesh.arn], tolist(var.legacy_inbound_bucket_arns))
+  inbound_objects = concat(
+    var.use_legacy_inbound_location ? ["${aws_s3_bucket.mesh.arn}/*"] : ["${aws_s3_bucket.mesh.arn}/inbound/*", "${aws_s3_bucket.mesh.arn}/headers/*"],
+    [for arn in var.legacy_inbound_bucket_arns : "${arn}/*"],
+  )
 }
 
 data "aws_iam_policy_document" "legacy_inbound" {

@@ -35,6 +35,14 @@ run "under_the_senders_name" {
     condition     = aws_lambda_function.fetch_message_chunk.environment[0].variables["USE_SENDER_FILENAME"] == "true"
     error_message = "what the function is told"
   }
+
+  assert {
+    condition = {
+      for statement in data.aws_iam_policy_document.fetch_message_chunk.statement : statement.sid => statement.actions
+      if contains(["ListVersions", "LookAtVersions"], statement.sid)
+    } == { ListVersions = toset(["s3:ListBucketVersions"]), LookAtVersions = toset(["s3:GetObjectVersion"]) }
+    error_message = "what was under a name before may be looked at"
+  }
 }
 
 run "in_a_legacy_location" {
