@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 from moto.iam.access_control import IAMPolicy, PermissionResult
 from moto.s3 import models, notifications, responses
-from moto.s3.exceptions import NoSuchUpload, S3ClientError
+from moto.s3.exceptions import MissingKey, NoSuchUpload, PreconditionFailed, S3ClientError
 from moto.s3.responses import S3Response
 
 from . import patch_events
@@ -40,6 +40,18 @@ def check_crc32(response):
     expected = trailer.group(1).decode() if trailer else response.headers.get("x-amz-checksum-crc32")
     if expected and base64.b64encode(zlib.crc32(response.body or b"").to_bytes(4, "big")).decode() != expected:
         raise S3ClientError("BadDigest", "The CRC32 you specified did not match the calculated checksum.")
+
+
+def check_if_match(response, key_name):
+    """Of a completed upload; moto knows it for a whole object only."""
+    expected = response.headers.get("If-Match")
+    if not expected:
+        return
+    current = response.backend.get_object(response.bucket_name, key_name)
+    if current is None:
+        raise MissingKey(key_name)
+    if current.etag.strip('"') != expected.strip('"'):
+        raise PreconditionFailed("If-Match")
 
 
 def get_permission(self, action, resource):
@@ -80,6 +92,8 @@ def apply():
     def key_response_post(self, request, body, bucket_name, query, key_name):
         check_metadata(self.headers)
         with writing:
+            if query.get("uploadId"):
+                check_if_match(self, key_name)
             return key_post(self, request, body, bucket_name, query, key_name)
 
     S3Response.put_object, S3Response._key_response_put, S3Response._key_response_post = (

@@ -161,6 +161,27 @@ def test_multipart_upload_with_parts_from_list_parts(aws):
     assert error_code(failed) == "PreconditionFailed"
 
 
+def test_an_upload_replaces_only_what_it_is_told_to(aws):
+    bucket, s3 = aws.bucket(), aws.client("s3")
+    upload, listed = multipart(s3, bucket, "k", [b"a"])
+    stored = s3.complete_multipart_upload(Bucket=bucket, Key="k", UploadId=upload, MultipartUpload=listed)["ETag"]
+    for expected, refused in (('"another"', "PreconditionFailed"), (stored, None)):
+        upload, listed = multipart(s3, bucket, "k", [b"c"])
+        given = {"Bucket": bucket, "Key": "k", "UploadId": upload, "MultipartUpload": listed, "IfMatch": expected}
+        if refused:
+            with pytest.raises(botocore.exceptions.ClientError) as failed:
+                s3.complete_multipart_upload(**given)
+            assert error_code(failed) == refused
+        else:
+            s3.complete_multipart_upload(**given)
+    upload, listed = multipart(s3, bucket, "absent", [b"c"])
+    with pytest.raises(botocore.exceptions.ClientError) as failed:
+        s3.complete_multipart_upload(
+            Bucket=bucket, Key="absent", UploadId=upload, MultipartUpload=listed, IfMatch=stored
+        )
+    assert error_code(failed) == "NoSuchKey"
+
+
 def test_an_upload_that_is_gone_is_named(aws):
     bucket, s3 = aws.bucket(), aws.client("s3")
     upload, listed = multipart(s3, bucket, "k", [b"c"])
