@@ -135,6 +135,7 @@ resource "aws_lambda_function" "fetch_message_chunk" {
 
   environment {
     variables = merge(local.environment, local.lease_environment, local.try_environment, local.bucket_environment, {
+      MAX_MESSAGE_SIZE            = tostring(var.max_message_size)
       USE_LEGACY_INBOUND_LOCATION = tostring(var.use_legacy_inbound_location)
       USE_SENDER_FILENAME         = tostring(var.use_sender_filename)
     })

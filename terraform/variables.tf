@@ -538,6 +538,19 @@ variable "max_attempts" {
   }
 }
 
+variable "max_message_size" {
+  type        = number
+  description = "Bytes after decoding that a received message may have; a larger one stays in MESH, and its row says so. Default 100 GB (100 x 1,000,000,000 bytes), MESH's own limit."
+  default     = 100000000000
+  nullable    = false
+
+  # An S3 upload of 10,000 parts, as the function divides it, holds no more.
+  validation {
+    condition     = var.max_message_size >= 1 && var.max_message_size <= 125829120000 && floor(var.max_message_size) == var.max_message_size
+    error_message = "max_message_size must be a whole number of bytes from 1 to 125829120000."
+  }
+}
+
 # How long things are kept
 
 variable "message_row_retention_in_days" {

@@ -34,6 +34,7 @@ run "the_least_allowed_values_plan" {
     get_message_max_concurrency   = 1
     get_messages_page_limit       = 1
     max_attempts                  = 1
+    max_message_size              = 1
     mesh_s3_object_expiry_in_days = 1
     message_row_retention_in_days = 15
     name_prefix                   = "d"
@@ -57,6 +58,7 @@ run "the_greatest_allowed_values_plan" {
     get_message_max_concurrency   = 40
     get_messages_page_limit       = 500
     max_attempts                  = 100
+    max_message_size              = 125829120000
     message_row_retention_in_days = 36500
     name_prefix                   = "abcdefghijklmnopqrstuvwxyz1234"
     uncertain_send_wait_seconds   = 86400
@@ -83,6 +85,7 @@ run "values_below_are_refused" {
     log_level                     = "info"
     mailbox_ids                   = ["x26abc1"]
     max_attempts                  = 0
+    max_message_size              = 0
     mesh_env                      = "local"
     mesh_s3_object_expiry_in_days = 0
     message_row_retention_in_days = 14
@@ -104,6 +107,7 @@ run "values_below_are_refused" {
     var.log_level,
     var.mailbox_ids,
     var.max_attempts,
+    var.max_message_size,
     var.mesh_s3_object_expiry_in_days,
     var.mesh_url,
     var.message_row_retention_in_days,
@@ -123,6 +127,7 @@ run "values_above_are_refused" {
     get_message_max_concurrency   = 41
     get_messages_page_limit       = 501
     max_attempts                  = 101
+    max_message_size              = 125829120001
     message_row_retention_in_days = 36501
     mesh_env                      = "production"
     mesh_url                      = "http://localhost:8700"
@@ -137,6 +142,7 @@ run "values_above_are_refused" {
     var.get_message_max_concurrency,
     var.get_messages_page_limit,
     var.max_attempts,
+    var.max_message_size,
     var.mesh_url,
     var.message_row_retention_in_days,
     var.name_prefix,

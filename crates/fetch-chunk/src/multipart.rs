@@ -12,7 +12,7 @@ use tracing::{error, info};
 use crate::Outcome;
 use crate::destination::{condition, is_message};
 use crate::messages::Messages;
-use crate::parts::{End, Filled, MAX_PARTS, Source, part_size};
+use crate::parts::{End, Filled, Source, bytes_before, part_size};
 use crate::receive::Receive;
 
 // 32 MiB: what a worker that dies costs at most, for a row change now and then.
@@ -63,14 +63,13 @@ where
                     self.fetch.rows.checkpoint(self.message, &position).await?;
                 }
             }
-            match filled? {
+            let filled = filled?;
+            if let Filled::Part(bytes, _) | Filled::Rest(bytes) = &filled {
+                let size = bytes_before(reading) + bytes.len() as u64;
+                self.check_size(size, upload.as_ref()).await?;
+            }
+            match filled {
                 Filled::Part(part, end) => {
-                    if reading > MAX_PARTS {
-                        return Err(Error::InvalidMessage(Fault::new(format!(
-                            "message {} is larger than {MAX_PARTS} parts of an S3 upload can hold",
-                            self.message
-                        ))));
-                    }
                     if upload.is_none() {
                         upload = Some(self.start(&keys, &attributes).await?);
                     }
@@ -91,6 +90,24 @@ where
                 }
             }
         }
+    }
+
+    // A few bytes of gzip can become any number.
+    async fn check_size(&self, size: u64, upload: Option<&Upload>) -> Result<(), Error> {
+        let limit = self.fetch.settings.max_message_size;
+        if size <= limit {
+            return Ok(());
+        }
+        if let Some(upload) = upload {
+            self.destination
+                .bucket
+                .abort(&upload.key, &upload.id)
+                .await?;
+        }
+        Err(Error::InvalidMessage(Fault::new(format!(
+            "message {} is larger than max_message_size, {limit} bytes after decoding; ask its sender about it, or raise max_message_size to store it",
+            self.message
+        ))))
     }
 
     async fn start(&self, keys: &[String], attributes: &Attributes) -> Result<Upload, Error> {

@@ -13,13 +13,21 @@ const MIB: usize = 1024 * 1024;
 /// The number of parts that S3 allows.
 pub(crate) const MAX_PARTS: i32 = 10_000;
 
-/// Bytes of a part: 8 MiB for the first half of S3's 10,000 parts, 16 MiB for the rest: 117 GiB in all, above MESH's 100 GB.
+/// Bytes of a part: 8 MiB for the first half of S3's 10,000 parts, 16 MiB for the rest: 117 GiB in all, above MESH's 100 GB
+/// and what `MAX_MESSAGE_SIZE` may be.
 pub(crate) fn part_size(number: i32) -> usize {
     if number <= MAX_PARTS / 2 {
         8 * MIB
     } else {
         16 * MIB
     }
+}
+
+/// Bytes of the parts before this one: all but a message's last are full.
+pub(crate) fn bytes_before(number: i32) -> u64 {
+    (1..number.min(MAX_PARTS + 1))
+        .map(|part| part_size(part) as u64)
+        .sum()
 }
 
 /// Where in the message a part ended.

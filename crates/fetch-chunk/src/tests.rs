@@ -2,6 +2,7 @@
 
 mod by_name;
 mod legacy_location;
+mod size_limit;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -412,6 +413,7 @@ fn fetch(messages: &[(&str, Vec<Bytes>)]) -> Fake {
             },
             use_sender_filename: false,
             use_legacy_inbound_location: false,
+            max_message_size: 100_000_000_000,
             max_attempts: 5,
         },
     }
