@@ -121,6 +121,8 @@ impl fmt::Display for ErrorDetail {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn detail(body: &str) -> (String, bool) {
@@ -191,6 +193,65 @@ mod tests {
             ),
         ] {
             assert_eq!(detail(body), (text.to_owned(), mesh_shaped), "{name}");
+        }
+    }
+
+    fn json() -> impl Strategy<Value = Value> {
+        const NAMES: [&str; 10] = [
+            "detail",
+            "event",
+            "code",
+            "msg",
+            "loc",
+            "type",
+            "errorEvent",
+            "errorCode",
+            "errorDescription",
+            "message",
+        ];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "(?s).{0,400}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 32, 6, |inner| {
+            let field = (prop::sample::select(&NAMES), inner.clone());
+            prop_oneof![
+                prop::collection::vec(inner, 0..6).prop_map(Value::from),
+                prop::collection::vec(field, 0..6).prop_map(Value::from_iter),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_body_the_text_is_one_short_line(body in json(), status: u16) {
+            let detail = ErrorDetail::parse(status, body.to_string().as_bytes());
+            for text in [&detail.event, &detail.code, &detail.description].into_iter().flatten() {
+                prop_assert!(text.chars().count() <= DESCRIPTION_LENGTH);
+                prop_assert!(!text.chars().any(char::is_control));
+            }
+            prop_assert_eq!(detail.status, status);
+        }
+
+        #[test]
+        fn what_is_no_json_is_not_repeated(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            let detail = ErrorDetail::parse(500, &[b"<PATIENT>", &bytes[..]].concat());
+            prop_assert_eq!(detail.to_string(), "status 500");
+        }
+
+        #[test]
+        fn of_a_validation_error_the_refused_value_is_not_repeated(
+            place in "[a-z-]{0,9}", kind in "[a-z_]{0,9}", other in "(?s).{0,20}",
+        ) {
+            let value = format!("{other}PATIENT{other}");
+            let entry = serde_json::json!({
+                "loc": ["header", place], "type": kind, "msg": value, "input": value, "ctx": {"pattern": value},
+            });
+            let body = serde_json::json!({"detail": [entry, entry]}).to_string();
+            let text = ErrorDetail::parse(400, body.as_bytes()).to_string();
+            prop_assert!(!text.contains("PATIENT"), "{}", text);
         }
     }
 

@@ -86,3 +86,58 @@ pub(crate) fn check(header: &'static str, value: &str, limit: usize) -> Result<(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use reqwest::header::HeaderMap;
+
+    use super::*;
+    use crate::MessageHeaders;
+
+    const HEADERS: [&str; 4] = [
+        "Mex-Subject",
+        "Mex-To",
+        "Mex-WorkflowID",
+        "Mex-Content-Checksum",
+    ];
+
+    proptest! {
+        #[test]
+        fn what_is_accepted_can_be_sent(
+            header in prop::sample::select(&HEADERS),
+            text in "(?s).{0,60}",
+            limit in 0_usize..100,
+        ) {
+            if check(header, &text, limit).is_ok() {
+                let sent = value(header, &text).unwrap();
+                prop_assert!(sent.as_bytes().len() <= limit);
+                prop_assert!(!sent.as_bytes().iter().any(u8::is_ascii_control));
+            }
+        }
+
+        #[test]
+        fn what_is_refused_is_not_repeated(
+            header in prop::sample::select(&HEADERS),
+            before in "(?s).{0,20}",
+            after in "(?s).{0,20}",
+            limit in 0_usize..60,
+        ) {
+            let text = format!("{before}PATIENT{after}");
+            if let Err(refusal) = check(header, &text, limit) {
+                prop_assert!(!refusal.to_string().contains("PATIENT"), "{refusal}");
+            }
+        }
+
+        #[test]
+        fn what_is_sent_is_read_again(text in "\\PC{0,60}") {
+            let latin_1: Option<Vec<u8>> = text.chars().map(|c| u8::try_from(c).ok()).collect();
+            // The few texts of ISO-8859-1 whose bytes are also UTF-8 of another text can't be told from that.
+            prop_assume!(text.is_ascii() || latin_1.is_none_or(|bytes| std::str::from_utf8(&bytes).is_err()));
+            let mut map = HeaderMap::new();
+            map.insert("mex-subject", value("Mex-Subject", &text).unwrap());
+            let headers = MessageHeaders::new(&map);
+            prop_assert_eq!(headers.subject().unwrap_or_default(), text);
+        }
+    }
+}

@@ -121,6 +121,7 @@ impl fmt::Debug for MessageHeaders {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use reqwest::header::{HeaderName, HeaderValue};
 
     fn headers(pairs: &[(&'static str, &[u8])]) -> MessageHeaders {
@@ -169,6 +170,23 @@ mod tests {
             headers(&[plain, ("mex-content-type", b"text/csv")]).content_type(),
             Some("text/csv")
         );
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_of_a_header_are_text_without_control_characters(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let mut map = HeaderMap::new();
+            if let Ok(value) = HeaderValue::from_bytes(&bytes) {
+                map.insert("mex-filename", value);
+                let headers = MessageHeaders::new(&map);
+                let text = headers.file_name().unwrap_or_default();
+                prop_assert!(text.chars().all(|c| c == '\t' || !c.is_ascii_control()));
+                prop_assert!(text.len() <= 2 * bytes.len());
+                prop_assert_eq!(text.is_empty(), bytes.is_empty());
+            }
+        }
     }
 
     #[test]

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'.').remove(b'-');
 
 const MAILBOX_LENGTH: usize = 100;
-const MESSAGE_LENGTH: usize = 1000;
+// Percent-encoded, twice and below a mailbox's folder, an id still has to fit into the 1,024 bytes of an S3 key. MESH's own
+// have 24 to 32 characters.
+const MESSAGE_LENGTH: usize = 150;
 
 /// A mailbox or message identifier that can't be one. The text never repeats the value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -162,7 +164,42 @@ text_type!(MessageId);
 
 #[cfg(test)]
 mod tests {
+    use percent_encoding::percent_decode_str;
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_path_segment_is_one_and_says_which_id_it_is(text in "(?s).{1,120}") {
+            let Ok(id) = MessageId::try_from(text.as_str()) else {
+                prop_assert!(text.len() > MESSAGE_LENGTH || text.chars().any(char::is_control));
+                return Ok(());
+            };
+            let segment = id.path_segment();
+            prop_assert!(segment.bytes().all(|c| c.is_ascii_alphanumeric() || b"_.-%".contains(&c)));
+            prop_assert!(!matches!(segment.as_str(), "" | "." | ".."));
+            prop_assert_eq!(percent_decode_str(&segment).decode_utf8().unwrap(), text);
+        }
+
+        #[test]
+        fn a_refused_id_is_not_repeated(before in "(?s).{0,60}", after in "(?s).{0,1200}") {
+            let text = format!("{before}PATIENT{after}");
+            if let Err(refusal) = MailboxId::try_from(text.as_str()) {
+                prop_assert!(!refusal.to_string().contains("PATIENT"), "{}", refusal);
+            }
+            if let Err(refusal) = MessageId::try_from(text.as_str()) {
+                prop_assert!(!refusal.to_string().contains("PATIENT"), "{}", refusal);
+            }
+        }
+
+        #[test]
+        fn a_mailbox_id_is_its_own_path_segment(text in "(?s).{0,120}") {
+            if let Ok(id) = MailboxId::try_from(text.as_str()) {
+                prop_assert_eq!(path_segment(id.as_str()), text.to_ascii_uppercase());
+            }
+        }
+    }
 
     #[test]
     fn mailbox_ids_become_upper_case() {
@@ -197,7 +234,7 @@ mod tests {
         for text in ["", "a\tb", "a\u{7f}", "a\u{85}"] {
             assert!(MessageId::try_from(text).is_err(), "{text:?}");
         }
-        assert!(MessageId::try_from("a".repeat(1001)).is_err());
+        assert!(MessageId::try_from("a".repeat(151)).is_err());
     }
 
     #[test]

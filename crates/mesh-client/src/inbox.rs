@@ -110,15 +110,40 @@ impl Mailbox {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use reqwest::Url;
+
     use super::*;
     use crate::MeshClient;
 
-    #[test]
-    fn a_link_is_followed_only_within_the_mailboxs_inbox() {
-        let mailbox = MeshClient::builder("http://localhost:1")
+    fn mailbox() -> Mailbox {
+        MeshClient::builder("http://localhost:1")
             .build()
             .unwrap()
-            .mailbox("X26ABC1".parse().unwrap(), "p".into(), "k".into());
+            .mailbox("X26ABC1".parse().unwrap(), "p".into(), "k".into())
+    }
+
+    proptest! {
+        #[test]
+        fn no_link_leads_out_of_the_mailboxs_inbox(
+            link in "(?s)((https?:)?//[a-z.@:]{0,9}|/?messageexchange|/messageexchange/[xX]26abc1)?(/inbox\\?|/\\.\\./|%2[eEfF]|.){0,12}",
+        ) {
+            match mailbox().next_page(&link) {
+                Ok(NextPage(query)) => {
+                    let own = "http://localhost:1/messageexchange/X26ABC1";
+                    let url = Url::parse(&format!("{own}{query}")).unwrap();
+                    prop_assert_eq!(url.host_str(), Some("localhost"));
+                    prop_assert_eq!(url.path(), "/messageexchange/X26ABC1/inbox");
+                    prop_assert_eq!(url.fragment(), None);
+                }
+                Err(error) => prop_assert!(matches!(error, Error::Malformed(_))),
+            }
+        }
+    }
+
+    #[test]
+    fn a_link_is_followed_only_within_the_mailboxs_inbox() {
+        let mailbox = mailbox();
         let query = "/inbox?max_results=10&continue_from=gAAA%3D%3D";
         for own in ["/messageexchange/X26ABC1", "/messageexchange/x26abc1"] {
             assert_eq!(

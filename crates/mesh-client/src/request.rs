@@ -19,7 +19,7 @@ const ACCEPT_V2: HeaderValue = HeaderValue::from_static("application/vnd.mesh.v2
 
 /// As much of an error's body as is looked at.
 const ERROR_BODY: usize = 64 * 1024;
-/// More than an inbox page of 5,000 ids of the longest kind that is seen.
+/// A success's body, decoded: more than an inbox page of 5,000 ids of the longest kind that is taken.
 const JSON_BODY: usize = 4 * 1024 * 1024;
 
 /// One operation, ready to be sent any number of times.
@@ -128,7 +128,12 @@ impl Mailbox {
 
 /// The JSON of a success.
 pub(crate) async fn json<T: DeserializeOwned>(response: Response) -> Result<T, Error> {
-    let body = read_up_to(response, JSON_BODY).await?;
+    let body = read_up_to(response, JSON_BODY + 1).await?;
+    if body.len() > JSON_BODY {
+        return Err(Error::Malformed(format!(
+            "the body is longer than the {JSON_BODY} bytes that an answer may have"
+        )));
+    }
     // serde's text can repeat a value of the body.
     serde_json::from_slice(&body).map_err(|_| {
         Error::Malformed("the body is not the JSON that the MESH API describes".into())

@@ -111,8 +111,10 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::Batch;
     use crate::telemetry::tests::Lines;
     use lambda_runtime::Context;
+    use proptest::prelude::*;
     use serde_json::json;
     use tracing::level_filters::LevelFilter;
 
@@ -130,6 +132,29 @@ mod tests {
         let duration = end.remove("duration").unwrap();
         assert!((0.0..60.0).contains(&duration.as_f64().unwrap()));
         lines
+    }
+
+    proptest! {
+        #[test]
+        fn a_payload_that_is_refused_is_not_repeated(
+            field in prop::sample::select(vec!["", "/execution", "/request", "/request/mailbox", "/request/messages"]),
+            text in "(?s).{0,20}",
+            wrapped: bool,
+        ) {
+            let mut payload = json!({"execution": EXECUTION, "request": {"mailbox": "X26ABC1", "messages": []}});
+            let value = json!(format!("{text}/PATIENT"));
+            *payload.pointer_mut(field).unwrap() = if wrapped { json!({ "PATIENT": value }) } else { value };
+            let event = LambdaEvent::new(payload, Context::default());
+            let handler = async |(): &(), _: Invocation, _: Batch| Ok(());
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            match runtime.block_on(run(&(), &handler, event)) {
+                Ok(()) => prop_assert_eq!(field, "/execution"),
+                Err(error) => {
+                    prop_assert_eq!(error.name(), "InvalidInput");
+                    prop_assert!(!error.chain().contains("PATIENT"), "{}", error.chain());
+                }
+            }
+        }
     }
 
     #[tokio::test]

@@ -16,13 +16,13 @@ fn message() -> Answer {
         .header("mex-chunk-range", "1:1")
 }
 
-fn gzip(text: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(text: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(text).unwrap();
     encoder.finish().unwrap()
 }
 
-async fn content(download: &mut Download) -> Result<Vec<u8>, Error> {
+pub(crate) async fn content(download: &mut Download) -> Result<Vec<u8>, Error> {
     let mut content = Vec::new();
     while let Some(piece) = download.next().await? {
         content.extend_from_slice(&piece);

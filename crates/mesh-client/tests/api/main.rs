@@ -7,6 +7,7 @@
 )]
 
 mod download;
+mod hostile;
 mod inbox;
 mod pki;
 mod retry;

@@ -50,7 +50,7 @@ pub(crate) enum Does {
     Stall,
 }
 
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Answer {
     status: u16,
     headers: Vec<(&'static str, String)>,
