@@ -29,7 +29,7 @@ class Size:
 
 SIZES = {
     # 95 MiB is the largest chunk that the module lets through, for MESH's 100 MB.
-    "full": Size(100 * MIB, 95 * MIB, 100 * MIB, 1000, 200, 5, 6),
+    "full": Size(100 * MIB, 95 * MIB, 100 * MIB, 1000, 200, 5, 4),
     "quick": Size(100 * MIB, 95 * MIB, 25 * MIB, 100, 50, 3, 2),
     # For the harness' own test.
     "tiny": Size(21 * MIB, 9 * MIB, 4 * MIB, 11, 3, 1, 1),
