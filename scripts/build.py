@@ -75,7 +75,9 @@ def environment(target):
     if missing:
         sys.exit("\n".join([f"a build for {target} on {platform.machine()} needs:", *missing]))
 
-    env.setdefault("CARGO_TARGET_DIR", str(ROOT / "target"))
+    # As in the Makefile.
+    cache = Path(env.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    env.setdefault("CARGO_TARGET_DIR", str(cache / "mesh-aws/target"))
     env["CARGO_TARGET_DIR"] = os.path.abspath(env["CARGO_TARGET_DIR"])
     packages = json.loads(output("cargo", "metadata", "--locked", "--format-version", "1"))["packages"]
     registries = {str(Path(package["manifest_path"]).parents[1]) for package in packages if package["source"]}
