@@ -8,6 +8,7 @@ locals {
     fetch_message_chunk = "${local.zips_dir}/fetch-chunk.zip"
     acknowledge_message = "${local.zips_dir}/ack.zip"
     send_message_chunk  = "${local.zips_dir}/send.zip"
+    track_message       = "${local.zips_dir}/track.zip"
   }
   zip_is_missing = {
     for function, zip in local.zips : function =>
@@ -330,6 +331,77 @@ resource "aws_iam_role_policy" "send_message_chunk" {
   name   = "${local.function_name.send_message_chunk}-policy"
   role   = aws_iam_role.send_message_chunk.id
   policy = data.aws_iam_policy_document.send_message_chunk.json
+}
+
+# Takes up interrupted sends again and asks MESH what became of sent messages
+
+resource "aws_lambda_function" "track_message" {
+  #checkov:skip=CKV_AWS_115:The state machine bounds it; reserved concurrency would take from the account's
+  #checkov:skip=CKV_AWS_116:Step Functions invokes it synchronously and deals with its errors
+  #checkov:skip=CKV_AWS_173:Settings alone, never a secret; Lambda encrypts them with a key of AWS
+  #checkov:skip=CKV_AWS_272:A signer is the account's own; a release comes with SHA256SUMS
+  function_name    = local.function_name.track_message
+  description      = "Takes up interrupted sends again and asks MESH what became of sent messages"
+  role             = aws_iam_role.track_message.arn
+  runtime          = local.runtime
+  architectures    = [var.architecture]
+  handler          = "bootstrap"
+  filename         = local.zips.track_message
+  source_code_hash = try(filebase64sha256(local.zips.track_message), null)
+  memory_size      = var.memory.track_message
+  timeout          = var.timeout.track_message
+  tags             = local.tags
+
+  # State machines call a version, so that a running execution keeps the code it began with.
+  publish = true
+
+  environment {
+    variables = merge(local.environment, local.send_environment, local.event_environment, {
+      SEND_MESSAGE_ARN = local.send_message_arn
+    })
+  }
+
+  tracing_config {
+    mode = local.tracing_mode
+  }
+
+  dynamic "vpc_config" {
+    for_each = aws_security_group.send_message_chunk
+    content {
+      subnet_ids         = var.subnet_ids
+      security_group_ids = [vpc_config.value.id]
+    }
+  }
+
+  lifecycle {
+    precondition {
+      condition     = fileexists(local.zips.track_message)
+      error_message = local.zip_is_missing.track_message
+    }
+  }
+
+  depends_on = [aws_cloudwatch_log_group.track_message, aws_iam_role_policy.track_message]
+}
+
+resource "aws_cloudwatch_log_group" "track_message" {
+  name              = "/aws/lambda/${local.function_name.track_message}"
+  retention_in_days = var.cloudwatch_retention_in_days
+  kms_key_id        = aws_kms_key.mesh.arn
+  tags              = local.tags
+}
+
+resource "aws_iam_role" "track_message" {
+  name                 = "${local.function_name.track_message}-role"
+  description          = "Role of the function ${local.function_name.track_message}"
+  assume_role_policy   = data.aws_iam_policy_document.assume["lambda"].json
+  permissions_boundary = var.permissions_boundary
+  tags                 = local.tags
+}
+
+resource "aws_iam_role_policy" "track_message" {
+  name   = "${local.function_name.track_message}-policy"
+  role   = aws_iam_role.track_message.id
+  policy = data.aws_iam_policy_document.track_message.json
 }
 
 # The NHS's module has a further function; ours checks a send's parameters in send_message_chunk. Its log group

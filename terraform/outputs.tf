@@ -53,6 +53,16 @@ output "step_function_send_message_log_group_name" {
   value       = aws_cloudwatch_log_group.send_message.name
 }
 
+output "step_function_track_messages_arn" {
+  description = "State machine that takes up interrupted sends and follows up sent messages."
+  value       = aws_sfn_state_machine.track_messages.arn
+}
+
+output "step_function_track_messages_log_group_name" {
+  description = "Its log group."
+  value       = aws_cloudwatch_log_group.track_messages.name
+}
+
 output "lambda_poll_mailbox_log_group_name" {
   description = "Log group of the function that lists messages."
   value       = aws_cloudwatch_log_group.poll_mailbox.name
@@ -71,6 +81,11 @@ output "lambda_acknowledge_message_log_group_name" {
 output "lambda_send_message_chunk_log_group_name" {
   description = "Log group of the function that sends."
   value       = aws_cloudwatch_log_group.send_message_chunk.name
+}
+
+output "lambda_track_message_log_group_name" {
+  description = "Log group of the function that follows up."
+  value       = aws_cloudwatch_log_group.track_message.name
 }
 
 output "lambda_check_send_parameters_log_group_name" {

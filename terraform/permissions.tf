@@ -9,12 +9,14 @@ locals {
     fetch_message_chunk = local.polled_mailboxes
     acknowledge_message = local.polled_mailboxes
     send_message_chunk  = ["*"]
+    track_message       = ["*"]
   }
   security_groups = {
     poll_mailbox        = aws_security_group.poll_mailbox
     fetch_message_chunk = aws_security_group.fetch_message_chunk
     acknowledge_message = aws_security_group.fetch_message_chunk
     send_message_chunk  = aws_security_group.send_message_chunk
+    track_message       = aws_security_group.send_message_chunk
   }
 
   parameters_arn    = "arn:${local.partition}:ssm:${local.region}:${local.account_id}:parameter${local.secrets_prefix}"
@@ -323,5 +325,27 @@ data "aws_iam_policy_document" "send_message_chunk" {
       variable = "kms:ViaService"
       values   = ["s3.${local.region}.amazonaws.com"]
     }
+  }
+}
+
+data "aws_iam_policy_document" "track_message" {
+  source_policy_documents = [data.aws_iam_policy_document.function["track_message"].json]
+
+  statement {
+    sid       = "FindDueRows"
+    actions   = ["dynamodb:Query"]
+    resources = ["${aws_dynamodb_table.messages.arn}/index/due"]
+  }
+
+  statement {
+    sid       = "ReadAndChangeRows"
+    actions   = ["dynamodb:BatchGetItem", "dynamodb:UpdateItem"]
+    resources = [aws_dynamodb_table.messages.arn]
+  }
+
+  statement {
+    sid       = "TakeUpSends"
+    actions   = ["states:StartExecution"]
+    resources = [local.send_message_arn]
   }
 }

@@ -59,7 +59,7 @@ variable "memory" {
     fetch_message_chunk = optional(number, 256)
     acknowledge_message = optional(number, 128)
     send_message_chunk  = optional(number, 256)
-    track_message       = optional(number, 128)
+    track_message       = optional(number, 256)
   })
   description = "MiB of memory of each function. More also means more of a processor: a whole one at 1769 MiB."
   default     = {}

@@ -63,7 +63,7 @@ run "in_a_vpc" {
     condition = alltrue([
       for function in [
         aws_lambda_function.poll_mailbox, aws_lambda_function.fetch_message_chunk, aws_lambda_function.acknowledge_message,
-        aws_lambda_function.send_message_chunk,
+        aws_lambda_function.send_message_chunk, aws_lambda_function.track_message,
       ] : function.vpc_config[0].subnet_ids == toset(["subnet-1", "subnet-2"])
     ])
     error_message = "every function runs in the subnets"

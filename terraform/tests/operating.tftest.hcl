@@ -22,7 +22,7 @@ run "by_default" {
     condition = alltrue([
       for function in [
         aws_lambda_function.poll_mailbox, aws_lambda_function.fetch_message_chunk, aws_lambda_function.acknowledge_message,
-        aws_lambda_function.send_message_chunk,
+        aws_lambda_function.send_message_chunk, aws_lambda_function.track_message,
       ] : one(function.architectures) == "x86_64" && function.tracing_config[0].mode == "PassThrough"
     ])
     error_message = "x86_64, not traced"
@@ -68,7 +68,7 @@ run "the_other_way_round" {
     condition = alltrue([
       for function in [
         aws_lambda_function.poll_mailbox, aws_lambda_function.fetch_message_chunk, aws_lambda_function.acknowledge_message,
-        aws_lambda_function.send_message_chunk,
+        aws_lambda_function.send_message_chunk, aws_lambda_function.track_message,
       ] : one(function.architectures) == "arm64" && function.tracing_config[0].mode == "Active" && function.environment[0].variables["LOG_LEVEL"] == "DEBUG"
     ])
     error_message = "arm64, traced, talkative"
@@ -76,7 +76,7 @@ run "the_other_way_round" {
 
   assert {
     condition = alltrue([
-      for machine in [aws_sfn_state_machine.get_messages, aws_sfn_state_machine.send_message] :
+      for machine in [aws_sfn_state_machine.get_messages, aws_sfn_state_machine.send_message, aws_sfn_state_machine.track_messages] :
       machine.tracing_configuration[0].enabled
     ])
     error_message = "state machines are traced"
@@ -143,8 +143,10 @@ run "every_role_has_the_boundary" {
   assert {
     condition = alltrue([
       for role in [
-        aws_iam_role.poll_mailbox, aws_iam_role.fetch_message_chunk, aws_iam_role.acknowledge_message, aws_iam_role.send_message_chunk, aws_iam_role.get_messages, aws_iam_role.send_message,
-        aws_iam_role.get_messages_event, aws_iam_role.get_messages_handshake_event, aws_iam_role.send_message_event, aws_iam_role.mesh_cloudtrail_to_cloudwatch_role[0],
+        aws_iam_role.poll_mailbox, aws_iam_role.fetch_message_chunk, aws_iam_role.acknowledge_message, aws_iam_role.send_message_chunk,
+        aws_iam_role.track_message, aws_iam_role.get_messages, aws_iam_role.send_message, aws_iam_role.track_messages,
+        aws_iam_role.get_messages_event, aws_iam_role.get_messages_handshake_event, aws_iam_role.send_message_event,
+        aws_iam_role.track_messages_event, aws_iam_role.mesh_cloudtrail_to_cloudwatch_role[0],
       ] : role.permissions_boundary == "arn:aws:iam::123456789012:policy/boundary"
     ])
     error_message = "a role without it"
@@ -169,31 +171,33 @@ run "everything_is_named_and_tagged" {
       [for resource in [aws_dynamodb_table.messages, aws_dynamodb_table.leases] : "${resource.name} ${jsonencode(resource.tags)}"],
       [for resource in [aws_kms_key.mesh] : "${resource.description} ${jsonencode(resource.tags)}"],
       [for resource in [aws_sqs_queue.send_messages_dead_letter, aws_cloudtrail.s3logs[0]] : "${resource.name} ${jsonencode(resource.tags)}"],
-      [for resource in [aws_sfn_state_machine.get_messages, aws_sfn_state_machine.send_message] : "${resource.name} ${jsonencode(resource.tags)}"],
+      [for resource in [aws_sfn_state_machine.get_messages, aws_sfn_state_machine.send_message, aws_sfn_state_machine.track_messages] : "${resource.name} ${jsonencode(resource.tags)}"],
       [
         for resource in [
           aws_lambda_function.poll_mailbox, aws_lambda_function.fetch_message_chunk, aws_lambda_function.acknowledge_message,
-          aws_lambda_function.send_message_chunk,
+          aws_lambda_function.send_message_chunk, aws_lambda_function.track_message,
         ] : "${resource.function_name} ${jsonencode(resource.tags)}"
       ],
       [
         for resource in [
           aws_cloudwatch_event_rule.get_messages[0], aws_cloudwatch_event_rule.get_messages_handshake[0], aws_cloudwatch_event_rule.send_message_event,
-          aws_cloudwatch_event_rule.send_message_cloudtrail_event[0],
+          aws_cloudwatch_event_rule.send_message_cloudtrail_event[0], aws_cloudwatch_event_rule.track_messages,
         ] : "${resource.name} ${jsonencode(resource.tags)}"
       ],
       [
         for resource in [
           aws_cloudwatch_log_group.poll_mailbox, aws_cloudwatch_log_group.fetch_message_chunk, aws_cloudwatch_log_group.acknowledge_message,
-          aws_cloudwatch_log_group.send_message_chunk, aws_cloudwatch_log_group.check_send_parameters,
-          aws_cloudwatch_log_group.get_messages, aws_cloudwatch_log_group.send_message,
+          aws_cloudwatch_log_group.send_message_chunk, aws_cloudwatch_log_group.track_message, aws_cloudwatch_log_group.check_send_parameters,
+          aws_cloudwatch_log_group.get_messages, aws_cloudwatch_log_group.send_message, aws_cloudwatch_log_group.track_messages,
           aws_cloudwatch_log_group.mesh_cloudtrail[0],
         ] : "${resource.name} ${jsonencode(resource.tags)}"
       ],
       [
         for resource in [
-          aws_iam_role.poll_mailbox, aws_iam_role.fetch_message_chunk, aws_iam_role.acknowledge_message, aws_iam_role.send_message_chunk, aws_iam_role.get_messages, aws_iam_role.send_message,
-          aws_iam_role.get_messages_event, aws_iam_role.get_messages_handshake_event, aws_iam_role.send_message_event, aws_iam_role.mesh_cloudtrail_to_cloudwatch_role[0],
+          aws_iam_role.poll_mailbox, aws_iam_role.fetch_message_chunk, aws_iam_role.acknowledge_message, aws_iam_role.send_message_chunk,
+          aws_iam_role.track_message, aws_iam_role.get_messages, aws_iam_role.send_message, aws_iam_role.track_messages,
+          aws_iam_role.get_messages_event, aws_iam_role.get_messages_handshake_event, aws_iam_role.send_message_event,
+          aws_iam_role.track_messages_event, aws_iam_role.mesh_cloudtrail_to_cloudwatch_role[0],
         ] : "${resource.name} ${jsonencode(resource.tags)}"
       ],
       [
@@ -203,14 +207,14 @@ run "everything_is_named_and_tagged" {
       ])) == toset([
       for name in [
         "demo-mesh", "demo-mesh-s3logs", "demo-mesh-messages", "demo-mesh-leases", "demo-mesh-send-messages-dead-letter",
-        "demo-mesh-get-messages", "demo-mesh-send-message",
-        "demo-mesh-poll-mailbox", "demo-mesh-fetch-message-chunk", "demo-mesh-acknowledge-message", "demo-mesh-send-message-chunk",
+        "demo-mesh-get-messages", "demo-mesh-send-message", "demo-mesh-track-messages",
+        "demo-mesh-poll-mailbox", "demo-mesh-fetch-message-chunk", "demo-mesh-acknowledge-message", "demo-mesh-send-message-chunk", "demo-mesh-track-message",
         "demo-mesh-get-messages-handshake", "demo-mesh-send-messages", "demo-mesh-send-messages-cloudtrail",
         "/aws/lambda/demo-mesh-poll-mailbox", "/aws/lambda/demo-mesh-fetch-message-chunk", "/aws/lambda/demo-mesh-acknowledge-message",
-        "/aws/lambda/demo-mesh-send-message-chunk", "/aws/lambda/demo-mesh-check-send-parameters",
-        "/aws/states/demo-mesh-get-messages", "/aws/states/demo-mesh-send-message", "/aws/cloudtrail/demo-mesh",
-        "demo-mesh-poll-mailbox-role", "demo-mesh-fetch-message-chunk-role", "demo-mesh-acknowledge-message-role", "demo-mesh-send-message-chunk-role",
-        "demo-mesh-get-messages-event", "demo-mesh-get-messages-handshake-event", "demo-mesh-send-message-event", "demo-mesh-cloudtrail",
+        "/aws/lambda/demo-mesh-send-message-chunk", "/aws/lambda/demo-mesh-track-message", "/aws/lambda/demo-mesh-check-send-parameters",
+        "/aws/states/demo-mesh-get-messages", "/aws/states/demo-mesh-send-message", "/aws/states/demo-mesh-track-messages", "/aws/cloudtrail/demo-mesh",
+        "demo-mesh-poll-mailbox-role", "demo-mesh-fetch-message-chunk-role", "demo-mesh-acknowledge-message-role", "demo-mesh-send-message-chunk-role", "demo-mesh-track-message-role",
+        "demo-mesh-get-messages-event", "demo-mesh-get-messages-handshake-event", "demo-mesh-send-message-event", "demo-mesh-track-messages-event", "demo-mesh-cloudtrail",
       ] : "${name} ${jsonencode({ Application = "results", MeshEnvironment = "integration", Owner = "pathology" })}"
     ])
     error_message = "names begin with the prefix; the caller's tags win"
@@ -290,5 +294,6 @@ run "zips_of_another_architecture_are_elsewhere" {
     aws_lambda_function.fetch_message_chunk,
     aws_lambda_function.acknowledge_message,
     aws_lambda_function.send_message_chunk,
+    aws_lambda_function.track_message,
   ]
 }

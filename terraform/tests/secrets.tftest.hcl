@@ -28,7 +28,7 @@ run "in_ssm" {
 
   assert {
     condition = alltrue([
-      for function in ["send_message_chunk"] :
+      for function in ["send_message_chunk", "track_message"] :
       one([for statement in data.aws_iam_policy_document.function[function].statement : statement.resources if statement.sid == "ReadParameters"]) == toset([
         for name in ["MESH_CA_CERT", "MESH_CLIENT_CERT", "MESH_CLIENT_KEY", "MESH_SHARED_KEY", "mailboxes/*/MAILBOX_PASSWORD"] :
         "arn:aws:ssm:eu-west-2:123456789012:parameter/demo-mesh/mesh/${name}"

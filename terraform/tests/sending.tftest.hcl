@@ -61,7 +61,7 @@ run "switched_off_objects_are_still_noticed" {
   }
 
   assert {
-    condition     = alltrue([for function in [aws_lambda_function.send_message_chunk] : function.environment[0].variables["SEND_MESSAGES_ENABLED"] == "false"])
+    condition     = alltrue([for function in [aws_lambda_function.send_message_chunk, aws_lambda_function.track_message] : function.environment[0].variables["SEND_MESSAGES_ENABLED"] == "false"])
     error_message = "the functions that send and take up sends are told"
   }
 }
@@ -115,6 +115,35 @@ run "the_other_way_round" {
   assert {
     condition     = aws_lambda_function.send_message_chunk.reserved_concurrent_executions == 1
     error_message = "one at a time"
+  }
+}
+
+run "following_up" {
+  command = plan
+
+  variables {
+    track_messages_schedule = "rate(1 hour)"
+  }
+
+  assert {
+    condition = {
+      name    = aws_cloudwatch_event_rule.track_messages.name, schedule = aws_cloudwatch_event_rule.track_messages.schedule_expression,
+      rule    = aws_cloudwatch_event_target.track_messages.rule, input = aws_cloudwatch_event_target.track_messages.input,
+      machine = aws_sfn_state_machine.track_messages.name, function = aws_lambda_function.track_message.function_name,
+      sends   = aws_lambda_function.track_message.environment[0].variables["SEND_MESSAGE_ARN"],
+      } == {
+      name    = "demo-mesh-track-messages", schedule = "rate(1 hour)", rule = "demo-mesh-track-messages", input = "{}",
+      machine = "demo-mesh-track-messages", function = "demo-mesh-track-message",
+      sends   = "arn:aws:states:eu-west-2:123456789012:stateMachine:demo-mesh-send-message",
+    }
+    error_message = "rule, machine and function"
+  }
+
+  assert {
+    condition = jsonencode(one([for statement in data.aws_iam_policy_document.track_message.statement : [statement.actions, statement.resources] if statement.sid == "TakeUpSends"])) == jsonencode([
+      ["states:StartExecution"], ["arn:aws:states:eu-west-2:123456789012:stateMachine:demo-mesh-send-message"],
+    ])
+    error_message = "it may start that machine alone"
   }
 }
 
