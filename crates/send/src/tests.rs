@@ -432,6 +432,9 @@ async fn uncertain(sender: &Sender, answer: Answer) {
     assert!(!response.complete);
     assert_eq!(response.wait_seconds, Some(300));
     assert_eq!(sender.row().status, Some(Status::Posting));
+    // No sweep comes before the wait is over: 15 minutes of an invocation, 10 of quiet, 5 of the wait.
+    let before = clock::iso(clock::now() + Duration::minutes(29));
+    assert!(sender.row().next_attempt_at.unwrap() > before);
     // Asked too early, it waits on.
     let response = sender.run("e1", resume()).await.unwrap();
     assert!(response.wait_seconds.is_some_and(|wait| wait > 290));
