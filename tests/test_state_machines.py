@@ -62,11 +62,8 @@ def test_a_template_is_valid_json_with_known_placeholders(file):
 
 
 def test_terraform_fills_the_placeholders():
-    for file, terraform in {
-        "get-messages.asl.json": "get-messages.tf",
-        "send-message.asl.json": "send-message.tf",
-    }.items():
-        source = (REPOSITORY / "terraform" / terraform).read_text()
+    for file in templates():
+        source = (REPOSITORY / "terraform" / file.replace(".asl.json", ".tf")).read_text()
         call = re.search(r'templatefile\("[^"]*' + re.escape(file) + r'", \{(.*?)\n\s*\}\)', source, re.S)[1]
         given = set(re.findall(r"^\s+(\w+)\s*=", call, re.M))
         assert given == set(re.findall(r"\$\{(\w+)\}", templates()[file]))
@@ -133,6 +130,37 @@ def test_a_batch_that_is_stored_at_once_takes_four_transitions():
     assert path == ["Fetch batch", "Anything stored?", "Announce", "Acknowledge"]
 
 
+def limit(crate, name):
+    """A constant of a crate."""
+    source = (REPOSITORY / "crates" / crate / "src/lib.rs").read_text()
+    return int(re.search(rf"const {name}: \w+ = ([\d_]+);", source)[1].replace("_", ""))
+
+
+def test_a_tick_of_tracking_stays_under_20000_events_of_history():
+    def task(failures):
+        # Entered, exited, and scheduled, started, ended for each try.
+        return 2 + 3 * (1 + failures)
+
+    lists = -(-limit("track", "MAX_EVENTS") // limit("track", "EVENTS_AT_ONCE"))
+
+    def round_of(failures):
+        # The choice, the Map, and an iteration for each list.
+        return task(failures) + 2 + 4 + lists * (2 + task(failures))
+
+    rounds = limit("track", "MAX_ROUNDS")
+    assert round_of(0) * (rounds + 1) < 20_000
+    # Even if every task of every round fails once.
+    assert round_of(1) * (rounds + 1) < 20_000
+
+
+def test_a_send_that_waits_for_its_turn_stays_under_20000_events_of_history():
+    send = json.loads(render(templates()["send-message.asl.json"]))["States"]["Send"]
+    patient = next(retrier for retrier in send["Retry"] if retrier["MaxAttempts"] > 100)
+    assert patient["ErrorEquals"] == ["Lambda.TooManyRequestsException"]
+    assert 3 * patient["MaxAttempts"] < 16_000
+
+
 def test_no_execution_data_is_logged():
-    for file in ("get-messages.tf", "send-message.tf"):
-        assert "include_execution_data = false" in (REPOSITORY / "terraform" / file).read_text()
+    for file in templates():
+        source = (REPOSITORY / "terraform" / file.replace(".asl.json", ".tf")).read_text()
+        assert "include_execution_data = false" in source
