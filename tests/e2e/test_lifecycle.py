@@ -1,44 +1,91 @@
-"""The module's whole life, on a second instance: apply, no drift, secrets that go bad, destroy."""
+"""The module's whole life, on an instance of its own: apply, sending off and on, no drift, secrets that go bad, destroy."""
+
+import json
 
 import pytest
-from stack.checks import Message, received
+from stack.checks import Message, inbox_empty, received, sent
 from stack.pipeline import Pipeline
 
-PREFIX = "second"
+PREFIX = "lifecycle"
 MAILBOXES = [f"X26T{number}" for number in range(191, 198)]
 OTHER = "X26T199"
 
 
 @pytest.fixture(scope="module")
-def second(stack):
-    """Another instance of the module in the same account, with all its defaults."""
-    pipeline = stack.deploy(PREFIX, MAILBOXES)
+def instance(stack):
+    """Another instance of the module in the same account, with all its defaults but one: it may not send yet."""
+    pipeline = stack.deploy(PREFIX, MAILBOXES, send_messages_enabled=False)
     pipeline.capture_events()
     return pipeline
 
 
-def test_a_plan_after_apply_changes_nothing(stack, second):
+def test_objects_wait_while_sending_is_off_and_go_out_once_when_it_is_on(stack, instance):
+    sender, small = MAILBOXES[0], b"waits for the switch"
+    messages = {
+        f"outbound/{sender}/{name}": Message(sender, OTHER, body, content_type="text/plain", headers={"mex-localid": name})
+        for name, body in (("one.txt", small), ("two.txt", small), ("three.txt", b"x" * 100_000))
+    }
+    versions = {
+        key: instance.put(key, message.body, message.metadata, ContentType=message.content_type)
+        for key, message in messages.items()
+    }
+    for key, version in versions.items():
+        row = instance.wait_sent(key, version, "claimed")
+        assert row["due"] == "send"
+        assert instance.wait(row["execution"])["status"] == "SUCCEEDED"
+    # The sweep may send no more than the event.
+    assert instance.track()["status"] == "SUCCEEDED"
+    assert [len(instance.executions("send-message", json.dumps(key))) for key in messages] == [1, 1, 1]
+    assert stack.requests(f"/messageexchange/{sender}/outbox.*") == []
+    with stack.party(OTHER) as party:
+        assert party.list_messages() == []
+    stack.deploy(PREFIX, MAILBOXES, send_messages_enabled=True)
+    for _ in range(2):
+        assert instance.track()["status"] == "SUCCEEDED"
+        for key, version in versions.items():
+            instance.wait_sent(key, version)
+    for key, message in messages.items():
+        assert sent(instance, key, versions[key], message) == []
+    assert len(stack.requests(f"/messageexchange/{sender}/outbox.*")) == 3
+    with stack.party(OTHER) as party:
+        arrived = party.list_messages()
+        assert sorted(arrived) == sorted(instance.row_of(key, version)["message_id"] for key, version in versions.items())
+        for message_id in arrived:
+            party.acknowledge_message(message_id)
+
+
+def test_a_plan_after_apply_changes_nothing(stack, instance):
     assert stack.terraform(PREFIX).changes() == []
 
 
-def test_no_rule_has_more_than_five_targets(stack, second):
+def test_no_rule_has_more_than_five_targets(stack, instance):
     events = stack.client("events")
-    rules = events.list_rules(NamePrefix=f"{second.name}-get-messages")["Rules"]
+    rules = events.list_rules(NamePrefix=f"{instance.name}-get-messages")["Rules"]
     targets = {rule["Name"]: len(events.list_targets_by_rule(Rule=rule["Name"])["Targets"]) for rule in rules}
     assert targets == {
-        f"{second.name}-get-messages": 5,
-        f"{second.name}-get-messages-2": 2,
-        f"{second.name}-get-messages-handshake": 5,
-        f"{second.name}-get-messages-handshake-2": 2,
+        f"{instance.name}-get-messages": 5,
+        f"{instance.name}-get-messages-2": 2,
+        f"{instance.name}-get-messages-handshake": 5,
+        f"{instance.name}-get-messages-handshake-2": 2,
     }
     for mailbox in MAILBOXES:
-        assert second.schedule(mailbox)["Arn"] == second.machine("get-messages")
+        assert instance.schedule(mailbox)["Arn"] == instance.machine("get-messages")
 
 
-def swap(second, name, value):
-    second.put_secret(name, value)
+def test_each_of_seven_mailboxes_is_polled(stack, instance):
+    messages = {mailbox: Message(OTHER, mailbox, f"to {mailbox}".encode()) for mailbox in MAILBOXES}
+    sent_ids = {mailbox: message.send(stack) for mailbox, message in messages.items()}
+    started = {mailbox: instance.start(mailbox) for mailbox in MAILBOXES}
+    for mailbox, execution in started.items():
+        assert instance.wait(execution)["status"] == "SUCCEEDED"
+        assert received(instance, sent_ids[mailbox], messages[mailbox]) == []
+    assert inbox_empty(instance, *MAILBOXES) == []
+
+
+def swap(instance, name, value):
+    instance.put_secret(name, value)
     # A warm function would use what it has read for up to five minutes.
-    second.stack.drop_workers()
+    instance.stack.drop_workers()
 
 
 @pytest.mark.parametrize(
@@ -51,7 +98,7 @@ def swap(second, name, value):
     ],
     ids=["wrong shared key", "expired certificate", "bad key", "bad CA certificate"],
 )
-def test_a_bad_secret_fails_both_ways_until_it_is_mended(stack, second, name, bad, error, parts):
+def test_a_bad_secret_fails_both_ways_until_it_is_mended(stack, instance, name, bad, error, parts):
     mailbox = MAILBOXES[0]
     incoming = Message(OTHER, mailbox, b"waits in MESH")
     message_id = incoming.send(stack)
@@ -59,56 +106,56 @@ def test_a_bad_secret_fails_both_ways_until_it_is_mended(stack, second, name, ba
     files = {"MESH_CLIENT_CERT": "client.pem", "MESH_CLIENT_KEY": "client.key", "MESH_CA_CERT": "ca.pem"}
     good = stack.file(files[name]) if name in files else stack.shared_key
     if bad.endswith(".pem"):
-        second.put_secret("MESH_CLIENT_KEY", stack.file(bad.replace(".pem", ".key")))
+        instance.put_secret("MESH_CLIENT_KEY", stack.file(bad.replace(".pem", ".key")))
         bad = stack.file(bad)
-    swap(second, name, bad)
+    swap(instance, name, bad)
     try:
-        poll = second.poll(mailbox)[-1]
+        poll = instance.poll(mailbox)[-1]
         key = f"outbound/{message_id}.txt"
-        version = second.put(key, outgoing.body, outgoing.metadata)
-        row = second.wait_error(key, version)
-        send = second.wait(row["execution"])
+        version = instance.put(key, outgoing.body, outgoing.metadata)
+        row = instance.wait_error(key, version)
+        send = instance.wait(row["execution"])
     finally:
-        second.put_secret("MESH_CLIENT_KEY", stack.file("client.key"))
-        swap(second, name, good)
+        instance.put_secret("MESH_CLIENT_KEY", stack.file("client.key"))
+        swap(instance, name, good)
     for execution in (poll, send):
         assert execution["status"] == "FAILED"
         assert execution["error"] == error
-        for part in (*parts, f"/{second.name}/mesh/"):
+        for part in (*parts, f"/{instance.name}/mesh/"):
             assert part in execution["cause"], execution["cause"]
     assert row["error"].startswith(send["error"])
     assert "message_id" not in row
-    assert [line for line in second.function_logs("poll-mailbox", poll["error"]) if all(part in line for part in parts)]
-    assert [line for line in second.function_logs("send-message-chunk", send["executionArn"]) if send["error"] in line]
+    assert [line for line in instance.function_logs("poll-mailbox", poll["error"]) if all(part in line for part in parts)]
+    assert [line for line in instance.function_logs("send-message-chunk", send["executionArn"]) if send["error"] in line]
     # Nothing is lost: the message waits in MESH, and is fetched now.
-    assert second.poll(mailbox)[-1]["status"] == "SUCCEEDED"
-    assert received(second, message_id, incoming) == []
-    assert second.get(key)["Body"] == outgoing.body
+    assert instance.poll(mailbox)[-1]["status"] == "SUCCEEDED"
+    assert received(instance, message_id, incoming) == []
+    assert instance.get(key)["Body"] == outgoing.body
 
 
-def test_a_certificate_of_another_ca_fails_the_poll(stack, second):
-    second.put_secret("MESH_CLIENT_KEY", stack.file("stranger.key"))
-    swap(second, "MESH_CLIENT_CERT", stack.file("stranger.pem"))
+def test_a_certificate_of_another_ca_fails_the_poll(stack, instance):
+    instance.put_secret("MESH_CLIENT_KEY", stack.file("stranger.key"))
+    swap(instance, "MESH_CLIENT_CERT", stack.file("stranger.pem"))
     try:
-        poll = second.poll(MAILBOXES[1])[-1]
+        poll = instance.poll(MAILBOXES[1])[-1]
     finally:
-        second.put_secret("MESH_CLIENT_KEY", stack.file("client.key"))
-        swap(second, "MESH_CLIENT_CERT", stack.file("client.pem"))
+        instance.put_secret("MESH_CLIENT_KEY", stack.file("client.key"))
+        swap(instance, "MESH_CLIENT_CERT", stack.file("client.pem"))
     # The sandbox breaks the connection without a TLS alert: a fault of the line looks the same.
     assert (poll["status"], poll["error"]) == ("FAILED", "MeshUnavailable")
     assert "client certificate belongs to this environment" in poll["cause"]
 
 
-def test_destroy_leaves_nothing(stack, second):
+def test_destroy_leaves_nothing(stack, instance):
     """Also of the objects, versions and rows that the tests above have made."""
-    assert second.keys("inbound/")
+    assert instance.keys("inbound/")
     terraform = stack.terraform(PREFIX)
     assert len(terraform.resources()) > 40
     # Otherwise the listing would prove nothing.
-    assert all(left_over(second).values()), left_over(second)
+    assert all(left_over(instance).values()), left_over(instance)
     terraform.destroy()
     assert terraform.resources() == []
-    assert {kind: names for kind, names in left_over(second).items() if names} == {}
+    assert {kind: names for kind, names in left_over(instance).items() if names} == {}
 
 
 def left_over(pipeline: Pipeline):

@@ -1,0 +1,82 @@
+"""An instance beside the first, with what is off by default: Secrets Manager, file names by the sender and from the key,
+legacy mappings and places."""
+
+import json
+import uuid
+
+from conftest import LEGACY, LEGACY_OTHER, LEGACY_WORKFLOW
+from stack import mesh
+from stack.checks import Message, inbox_empty, sent
+
+
+def test_the_keys_and_passwords_come_from_secrets_manager(second):
+    secrets = second.stack.client("secretsmanager").list_secrets(MaxResults=100)["SecretList"]
+    names = {secret["Name"] for secret in secrets if secret["Name"].startswith(f"/{second.name}/")}
+    assert {f"/{second.name}/mesh/{name}" for name in ("MESH_CLIENT_KEY", "MESH_SHARED_KEY")} < names
+    pages = second.stack.client("ssm").get_paginator("describe_parameters").paginate()
+    parameters = {p["Name"] for page in pages for p in page["Parameters"] if p["Name"].startswith(f"/{second.name}/")}
+    assert {f"/{second.name}/mesh/{name}" for name in ("MESH_CA_CERT", "MESH_CLIENT_CERT")} <= parameters
+    assert not [name for name in parameters if name.endswith(("_KEY", "PASSWORD"))]
+
+
+def test_a_message_each_way(second, second_mailbox, other):
+    second.put_parameter(f"mailboxes/{second_mailbox}/INBOUND_FOLDER", f"inbound/{second_mailbox}")
+    second.put_parameter(f"mailboxes/{second_mailbox}/INBOUND_BUCKET", second.bucket)
+    name = f"{uuid.uuid4().hex}.txt"
+    incoming = Message(other, second_mailbox, b"to us", headers={"mex-filename": name})
+    message_id = incoming.send(second.stack)
+    assert [execution["status"] for execution in second.poll(second_mailbox)] == ["SUCCEEDED"]
+    assert second.get(f"inbound/{second_mailbox}/{name}")["Body"] == b"to us"
+    assert second.row(f"in#{message_id}")["status"] == "acknowledged"
+    assert inbox_empty(second, second_mailbox) == []
+    outgoing = Message(second_mailbox, other, b"from us", headers={"mex-filename": "given.txt"})
+    key = f"outbound/{uuid.uuid4().hex}.txt"
+    version = second.put(key, outgoing.body, outgoing.metadata, ContentType=outgoing.content_type)
+    second.wait_sent(key, version)
+    assert sent(second, key, version, outgoing) == []
+
+
+def test_the_keys_base_name_is_the_file_name_unless_one_is_given(second, second_mailbox, other):
+    name = f"two words £ {uuid.uuid4().hex}.txt"
+    key = f"outbound/some/folder/{name}"
+    message = Message(second_mailbox, other, b"named by its key", headers={"mex-filename": name})
+    given = {header: value for header, value in message.metadata.items() if header != "mex-filename"}
+    version = second.put(key, message.body, given, ContentType=message.content_type)
+    second.wait_sent(key, version)
+    assert sent(second, key, version, message) == []
+
+
+def test_a_legacy_mapping_sends_what_has_no_sender(second):
+    name = f"{uuid.uuid4().hex}.dat"
+    key = f"outbound_{LEGACY}_to_{LEGACY_OTHER}/{name}"
+    version = second.put(key, b"by its folder")
+    second.wait_sent(key, version)
+    message = Message(LEGACY, LEGACY_OTHER, b"by its folder", LEGACY_WORKFLOW, "binary/octet-stream", headers={"mex-filename": name})
+    assert sent(second, key, version, message) == []
+
+
+def test_a_folder_without_a_mapping_names_the_parameters(second):
+    key = f"outbound_nowhere/{uuid.uuid4().hex}.dat"
+    version = second.put(key, b"to nobody")
+    row = second.wait_error(key, version)
+    assert row["status"] == "failed"
+    assert f"/{second.name}/mesh/mapping/{second.bucket}/outbound_nowhere/" in row["error"], row["error"]
+
+
+def test_any_mailbox_with_a_password_sends_and_no_other(second, pipeline, other):
+    """Polled or not."""
+    unpolled = LEGACY
+    rules = second.stack.client("events").list_rules(NamePrefix=f"{second.name}-get-messages")["Rules"]
+    targets = [t for rule in rules for t in second.stack.client("events").list_targets_by_rule(Rule=rule["Name"])["Targets"]]
+    assert not [target for target in targets if json.loads(target["Input"])["mailbox"] == unpolled]
+    key = f"outbound/{uuid.uuid4().hex}"
+    message = Message(unpolled, other, b"polls nothing", headers={"mex-filename": "x"})
+    version = second.put(key, message.body, message.metadata, ContentType=message.content_type)
+    second.wait_sent(key, version)
+    assert sent(second, key, version, message) == []
+    # A mailbox of another instance has its password there, not here.
+    stranger = Message(other, unpolled, b"has no password here")
+    version = second.put(f"{key}-2", stranger.body, stranger.metadata)
+    row = second.wait_error(f"{key}-2", version)
+    assert f"/{second.name}/mesh/mailboxes/{other}/MAILBOX_PASSWORD" in row["error"], row["error"]
+    assert mesh.password(other) not in json.dumps(row)
