@@ -46,7 +46,7 @@ def executions(pipeline, request):
     mailbox, other = take("ours", OURS), take("others", OTHERS)
     Message(other, mailbox, b"in one piece").send(pipeline.stack)
     Message(other, mailbox, b"in three" * MIB).send(pipeline.stack, max_chunk_size=6 * MIB)
-    pipeline.stack.report(mailbox, code="14", description="Not collected", workflow_id="TEST_WORKFLOW", linked_message_id="1")
+    pipeline.stack.report(mailbox, status="error", code="14", description="Not collected", workflow_id="TEST_WORKFLOW", linked_message_id="1")
     found = pipeline.poll(mailbox) + pipeline.poll(mailbox, "get-messages-handshake")
     message = Message(mailbox, other, b"out of two chunks" * MIB)
     key = f"outbound/{mailbox}/logged.bin"

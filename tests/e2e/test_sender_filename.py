@@ -78,7 +78,7 @@ def test_two_messages_of_one_name_and_one_that_would_leave_its_folder(second, se
 
 def test_a_report_keeps_its_id(second, second_mailbox, folder):
     report = second.stack.report(
-        second_mailbox, code="14", description="late", workflow_id="TEST_WORKFLOW", subject="about it", file_name="results.csv"
+        second_mailbox, status="error", code="14", description="late", workflow_id="TEST_WORKFLOW", subject="about it", file_name="results.csv"
     )
     second.poll(second_mailbox)
     assert second.keys(f"{folder}/") == [f"{folder}/{report}.ctl"]

@@ -1,9 +1,10 @@
 """CloudTrail: while a trail logs a bucket's data events, EventBridge gets them, too, and later than S3's own."""
 
+import json
 import threading
 import uuid
 
-from moto.cloudtrail import models
+from moto.cloudtrail import models, responses
 from moto.events import models as events_models
 
 from . import patch_events
@@ -128,3 +129,12 @@ def apply(time_scale):
         self.event_selectors, self.advanced_event_selectors = event_selectors or [], advanced_event_selectors or []
 
     models.Trail.put_event_selectors = put_event_selectors
+
+    # moto describes all trails, whichever were asked for.
+    def describe_trails(self):
+        asked = set(self._get_param("trailNameList") or [])
+        found = self.cloudtrail_backend.describe_trails(self._get_bool_param("includeShadowTrails", True))
+        trails = [one for one in found if not asked or asked & {one.arn, one.trail_name}]
+        return json.dumps({"trailList": [one.description(include_region=True) for one in trails]})
+
+    responses.CloudTrailResponse.describe_trails = describe_trails

@@ -47,7 +47,7 @@ class Terraform:
         blocks = {block: {"source": source, **variables} for block, variables in (others or {}).items()}
         (self.folder / "others.tf.json").write_text(json.dumps({"module": blocks} if blocks else {}, indent=2))
         (self.folder / "terraform.tfvars.json").write_text(json.dumps(example_variables, indent=2))
-        self.override(source=source, **module_variables)
+        self.override(**({"source": source} | module_variables))
 
     def override(self, **mesh):
         """Writes what the local AWS needs of the provider, and arguments for the block `mesh`; initialises."""

@@ -701,6 +701,17 @@ def test_a_trail_tells_eventbridge_of_written_objects_after_s3_did(aws):
     recorded.bodies(0)
 
 
+def test_only_the_trails_that_are_asked_for_are_described(aws):
+    bucket = aws.bucket()
+    selectors = advanced(**DATA, resources_ARN={"StartsWith": [f"arn:aws:s3:::{bucket}/"]})
+    names = [trail(aws, bucket, **selectors) for _ in range(2)]
+    client = aws.client("cloudtrail")
+    described = client.describe_trails(trailNameList=names[:1])["trailList"]
+    assert [one["Name"] for one in described] == names[:1]
+    arn = described[0]["TrailARN"]
+    assert [one["Name"] for one in client.describe_trails(trailNameList=[arn])["trailList"]] == names[:1]
+
+
 def test_a_trail_needs_no_notifications_of_the_bucket(aws):
     bucket, queue = aws.bucket(events=False), aws.queue()
     aws.rule({"source": ["aws.s3"], "detail": {"requestParameters": {"bucketName": [bucket]}}}, {"Arn": queue.arn})
