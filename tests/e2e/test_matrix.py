@@ -1,0 +1,215 @@
+"""Every call of a function is cut short once: nothing is lost, nothing arrives twice, nothing stays behind.
+
+The calls of an undisturbed run are counted first; then each is the end of a worker (before and after it takes effect) or of its
+execution, in a cell of its own with a mailbox of its own. Afterwards the schedules run on, and time passes: leases and rows are aged
+instead of waited for.
+"""
+
+import collections
+import concurrent.futures
+import json
+import random
+
+import pytest
+from stack import mesh
+from stack.chaos import Ageing
+from stack.checks import MIB, Message, inbox_empty, sha256
+from stack.pipeline import outbound_row, until
+
+AT_ONCE = 8
+ROUNDS = 8
+
+
+KINDS = ("kill-before", "kill-after", "abort")
+
+
+def kinds_of(n, everything):
+    """What befalls the n-th call: each kind in a run of its own, or one in its turn."""
+    return KINDS if everything else (KINDS[n % len(KINDS)],)
+
+
+class Cell:
+    """One message on its way, with at most one thing going wrong."""
+
+    def __init__(self, pipeline, mailbox, other, body, chunks):
+        self.pipeline, self.stack = pipeline, pipeline.stack
+        self.mailbox, self.other = mailbox, other
+        self.body, self.chunks = body, chunks
+        self.ageing = Ageing(pipeline)
+        pipeline.put_secret(f"mailboxes/{mailbox}/MAILBOX_PASSWORD", mesh.password(mailbox))
+        self.stack.cell(mailbox, f'[/"]{mailbox}[/"]')
+
+    def lease(self):
+        key = {"lease_id": {"S": self.mailbox}}
+        return self.stack.client("dynamodb").get_item(TableName=f"{self.pipeline.name}-leases", Key=key).get("Item")
+
+    def uploads(self):
+        found = self.stack.client("s3").list_multipart_uploads(Bucket=self.pipeline.bucket, Prefix=self.prefix)
+        return [f"upload of {upload['Key']} was left" for upload in found.get("Uploads", [])]
+
+    def versions(self):
+        found = self.stack.client("s3").list_object_versions(Bucket=self.pipeline.bucket, Prefix=self.prefix)
+        return found.get("Versions", [])
+
+    def told(self, row, detail_type):
+        return [] if self.pipeline.told_of(row, detail_type) else [f"{row}: no event tells of it"]
+
+
+class Receive(Cell):
+    """From MESH into the bucket."""
+
+    @property
+    def prefix(self):
+        return f"inbound/{self.mailbox}/"
+
+    def run(self):
+        message = Message(self.other, self.mailbox, self.body)
+        options = {"max_chunk_size": -(-len(self.body) // self.chunks)} if self.chunks > 1 else {}
+        self.message_id = message.send(self.stack, **options)
+        for _ in range(ROUNDS):
+            machine = self.pipeline.machine("get-messages")
+            started = self.stack.client("stepfunctions").start_execution(
+                stateMachineArn=machine, input=json.dumps({"mailbox": self.mailbox})
+            )
+            self.pipeline.wait(started["executionArn"])
+            if not (found := self.differences()):
+                return []
+            self.ageing.lease(self.mailbox)
+            self.ageing.row(f"in#{self.message_id}")
+        return found
+
+    def differences(self):
+        row = self.pipeline.row(f"in#{self.message_id}") or {}
+        found = [] if row.get("status") == "acknowledged" else [f"the row is {row.get('status')}: {row.get('error')}"]
+        versions = self.versions()
+        if [version["Key"] for version in versions] != [f"{self.prefix}{self.message_id}.dat"]:
+            found.append(f"the bucket holds {[version['Key'] for version in versions]}")
+        elif sha256(self.pipeline.get(versions[0]["Key"])["Body"]) != sha256(self.body):
+            found.append("the object holds other bytes")
+        found += self.told(f"in#{self.message_id}", "MESH message received") if not found else []
+        found += inbox_empty(self.pipeline, self.mailbox) + self.uploads()
+        return found + (["the lease was left"] if self.lease() else [])
+
+
+class Send(Cell):
+    """From the bucket to MESH."""
+
+    @property
+    def prefix(self):
+        return f"outbound/{self.mailbox}/"
+
+    def run(self):
+        message = Message(self.mailbox, self.other, self.body)
+        key = f"{self.prefix}message"
+        version = self.pipeline.put(key, self.body, message.metadata)
+        self.key, self.version = key, version
+        row_id = f"out#{self.hash()}"
+        self.stack.cell(self.mailbox, f'[/"]{self.mailbox}[/"]|{row_id}')
+        first = until(lambda: self.executions() or None, f"execution for {key}", dict)[0]
+        for _ in range(ROUNDS):
+            for execution in self.executions():
+                self.settle(execution["executionArn"], row_id)
+            if not (found := self.differences(row_id)):
+                return []
+            self.ageing.row(row_id)
+            # What an operator redrives starts with the same input; the sweep starts the row.
+            again = json.dumps({"row": row_id}) if self.pipeline.row(row_id) else first["input"]
+            self.stack.client("stepfunctions").start_execution(
+                stateMachineArn=self.pipeline.machine("send-message"), input=again
+            )
+        return found
+
+    def settle(self, execution, row_id):
+        """Waits for an execution; one that waits for a time is helped over it."""
+        client = self.stack.client("stepfunctions")
+
+        def ended():
+            if client.describe_execution(executionArn=execution)["status"] != "RUNNING":
+                return True
+            row = self.pipeline.row(row_id) or {}
+            # Long after an answer could still come here.
+            if row.get("status") == "posting" and self.ageing.quiet(row):
+                self.ageing.row(row_id)
+            return None
+
+        until(ended, f"end of {execution}", lambda: self.pipeline.row(row_id))
+
+    def hash(self):
+        return outbound_row(self.pipeline.bucket, self.key, self.version).removeprefix("out#")
+
+    def executions(self):
+        row_id = f"out#{self.hash()}"
+        return [
+            one
+            for text in (self.prefix, row_id)
+            for one in self.pipeline.executions("send-message", text)
+        ]
+
+    def differences(self, row_id):
+        row = self.pipeline.row(row_id) or {}
+        found = [] if row.get("status") == "sent" else [f"the row is {row.get('status')}: {row.get('error')}"]
+        with self.stack.party(self.other) as party:
+            arrived = party.list_messages()
+            bodies = [party.retrieve_message(message_id).read() for message_id in arrived]
+        if arrived != [row.get("message_id")]:
+            found.append(f"the recipient has {len(arrived)} messages, {arrived}; the row says {row.get('message_id')}")
+        elif sha256(bodies[0]) != sha256(self.body):
+            found.append("the recipient gets other bytes")
+        return found or self.told(row_id, "MESH message sent")
+
+
+pytestmark = pytest.mark.nightly
+
+CASES = {
+    "receive one chunk": (Receive, 1000, 1),
+    "receive several chunks": (Receive, 11 * MIB, 3),
+    "send one chunk": (Send, 1000, 1),
+    "send several chunks": (Send, 11 * MIB, 3),
+}
+
+
+def cells(pipeline, take, case, faults, report):
+    """Runs a cell for each fault, several at once; returns what was found, by fault."""
+    kind_of, size, chunks = CASES[case]
+
+    def one(fault):
+        mailbox, other = take(), take()
+        cell = kind_of(pipeline, mailbox, other, random.Random(mailbox).randbytes(size), chunks)
+        if fault:
+            pipeline.stack.fault(mailbox, fault[1], at=fault[0])
+        found = cell.run()
+        calls = pipeline.stack.calls(mailbox)
+        struck = [call for call in calls if call["fault"]]
+        if fault and not struck:
+            found = [*found, "the fault befell no call"]
+        return fault, found, calls, struck
+
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        results = list(pool.map(one, faults))
+    for fault, found, _, struck in results:
+        if found:
+            report(f"{case}, {fault and fault[1]} at call {fault and fault[0]} ({[one['call'] for one in struck]}): {'; '.join(found)}")
+    return results
+
+
+def run_matrix(pipeline, cell_mailbox, case, everything, capsys):
+    problems = []
+    ((_, _, calls, _),) = cells(pipeline, cell_mailbox, case, [None], problems.append)
+    assert not problems
+    names = [call["call"] for call in calls]
+    faults = [(n, kind) for n in range(1, len(names) + 1) for kind in kinds_of(n, everything)]
+    results = cells(pipeline, cell_mailbox, case, faults, problems.append)
+    kinds = collections.Counter(kind for _, kind in faults)
+    with capsys.disabled():
+        print(f"\nmatrix, {case}: {len(names)} calls, {len(results)} cells ({dict(kinds)}), {len(problems)} problems")
+    assert not problems, "\n".join(problems)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_call_cut_short_once(pipeline, cell_mailbox, case, capsys):
+    run_matrix(pipeline, cell_mailbox, case, False, capsys)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_call_cut_short_in_every_way(pipeline, cell_mailbox, case, capsys):
+    run_matrix(pipeline, cell_mailbox, case, True, capsys)

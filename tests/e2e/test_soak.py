@@ -1,0 +1,120 @@
+"""Many messages both ways while a share of all calls goes wrong: nothing is lost, nothing arrives twice, nothing stays behind."""
+
+import collections
+import concurrent.futures
+import json
+import os
+import random
+import time
+
+import pytest
+from stack import mesh
+from stack.chaos import Ageing, any_fault
+from stack.checks import Message, sha256
+from stack.pipeline import outbound_row
+
+pytestmark = pytest.mark.nightly
+
+SHARE = 0.05
+PER_MAILBOX = 50
+ROUNDS = 30
+
+
+class Soak:
+    """Messages to and from a mailbox of ours; the other end is a mailbox of its own."""
+
+    def __init__(self, pipeline, mailbox, other, count, seed):
+        self.pipeline, self.stack = pipeline, pipeline.stack
+        self.mailbox, self.other, self.count, self.seed = mailbox, other, count, seed
+        self.ageing = Ageing(pipeline)
+        self.rng = random.Random(f"{seed} {mailbox}")
+        self.incoming, self.outgoing = {}, {}
+        pipeline.put_secret(f"mailboxes/{mailbox}/MAILBOX_PASSWORD", mesh.password(mailbox))
+        self.stack.cell(mailbox, f'[/"]{mailbox}[/"]')
+        any_fault(self.stack, mailbox, SHARE, seed)
+
+    def body(self):
+        return self.rng.randbytes(self.rng.randint(1, 5_000))
+
+    def fill(self):
+        for n in range(self.count // 2):
+            body = self.body()
+            self.incoming[Message(self.other, self.mailbox, body).send(self.stack)] = body
+            body, key = self.body(), f"outbound/{self.mailbox}/{n}"
+            version = self.pipeline.put(key, body, Message(self.mailbox, self.other, body).metadata)
+            self.outgoing[outbound_row(self.pipeline.bucket, key, version)] = body
+        rows = "|".join(self.outgoing)
+        self.stack.cell(self.mailbox, f'[/"]{self.mailbox}[/"]|{rows}')
+
+    def tick(self):
+        """What the schedules do in a while, and the time that passes between."""
+        client = self.stack.client("stepfunctions")
+        poll = client.start_execution(
+            stateMachineArn=self.pipeline.machine("get-messages"), input=json.dumps({"mailbox": self.mailbox})
+        )
+        running = [poll["executionArn"]]
+        while running:
+            self.pipeline.wait(running[-1])
+            following = self.pipeline.started_by(running.pop())
+            running += [following] if following else []
+        self.ageing.lease(self.mailbox)
+        for row in self.incoming:
+            self.ageing.row(f"in#{row}")
+        self.ageing.sweep(self.outgoing)
+
+    def unfinished(self):
+        rows = [self.pipeline.row(f"in#{one}") or {"id": one} for one in self.incoming]
+        found = [row for row in rows if row.get("status") != "acknowledged"]
+        rows = [self.pipeline.row(one) or {"id": one} for one in self.outgoing]
+        return found + [row for row in rows if row.get("status") != "sent"]
+
+    def run(self):
+        self.fill()
+        for _ in range(ROUNDS):
+            self.tick()
+            if not self.unfinished():
+                break
+            time.sleep(0.5)
+        return self.differences()
+
+    def differences(self):
+        found = [f"row {row['id']} is {row.get('status')}: {row.get('error')}" for row in self.unfinished()]
+        for message_id, body in self.incoming.items():
+            versions = self.stack.client("s3").list_object_versions(
+                Bucket=self.pipeline.bucket, Prefix=f"inbound/{self.mailbox}/{message_id}"
+            ).get("Versions", [])
+            if len(versions) != 1:
+                found.append(f"{message_id} is {len(versions)} times in the bucket")
+            elif sha256(self.pipeline.get(versions[0]["Key"])["Body"]) != sha256(body):
+                found.append(f"{message_id} is stored with other bytes")
+        with self.stack.party(self.other) as party:
+            ids = party.list_messages()
+            arrived = collections.Counter(sha256(party.retrieve_message(one).read()) for one in ids)
+        expected = collections.Counter(sha256(body) for body in self.outgoing.values())
+        found += [f"{count} messages of the recipient were not sent or came twice" for count in [(arrived - expected).total()] if count]
+        found += [f"{count} messages did not reach the recipient" for count in [(expected - arrived).total()] if count]
+        return found
+
+
+def soak(pipeline, take, messages, seed, capsys):
+    mailboxes = -(-messages // PER_MAILBOX)
+    began = time.monotonic()
+    cells = [Soak(pipeline, take(), take(), min(PER_MAILBOX, messages), seed) for _ in range(mailboxes)]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        found = [problem for problems in pool.map(Soak.run, cells) for problem in problems]
+    calls = [call for cell in cells for call in pipeline.stack.calls(cell.mailbox)]
+    faults = collections.Counter(call["fault"] for call in calls if call["fault"])
+    with capsys.disabled():
+        print(
+            f"\nsoak, seed {seed}: {sum(len(cell.incoming) + len(cell.outgoing) for cell in cells)} messages, {len(calls)} calls,"
+            f" {faults.total()} faults {dict(faults)}, {time.monotonic() - began:.0f} s, {len(found)} problems"
+        )
+    assert not found, "\n".join(found)
+
+
+def test_some_messages_while_calls_go_wrong(pipeline, cell_mailbox, capsys):
+    soak(pipeline, cell_mailbox, 60, 1, capsys)
+
+
+def test_2000_messages_while_calls_go_wrong(pipeline, cell_mailbox, capsys):
+    soak(pipeline, cell_mailbox, 2000, int(os.environ.get("SOAK_SEED", time.time())), capsys)
