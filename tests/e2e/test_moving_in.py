@@ -3,6 +3,7 @@
 Its addresses and names are those of moving_in/legacy.py, the block is moving_in/main.tf.
 """
 
+import json
 import os
 import shutil
 import time
@@ -16,10 +17,13 @@ from stack.terraform import MODULE
 
 MAILBOX, LEGACY = "X26T990", "X26T991"
 OTHERS = ("X26T992", "X26T993")
+SANDBOX = "127.0.0.1/32"
 TRAIL_LOG = "/aws/cloudtrail/mesh-s3-logs"
 OLD_KEY = f"inbound/{MAILBOX}/20240101000000000000_000001.dat"
 # What the replaced module has not.
 OURS = ("acknowledge_message", "track_message", "track_messages")
+# The groups that stay; that of the function that we have not goes.
+GROUPS = [f"moving-mesh-{one}" for one in ("fetch-message-chunk", "poll-mailbox", "send-message-chunk")]
 LOGS = ("/aws/lambda/moving-mesh-poll-mailbox", "/aws/lambda/moving-mesh-check-send-parameters", TRAIL_LOG)
 
 
@@ -37,6 +41,8 @@ class Team:
         folder.mkdir()
         shutil.copy(Path(legacy.__file__).with_name("main.tf"), folder)
         legacy.write(folder / "legacy")
+        self.network = self.make_network()
+        (folder / "terraform.tfvars.json").write_text(json.dumps({"network": self.network}))
         self.back()
         self.terraform.apply()
         self.pipeline.put_secrets([MAILBOX, LEGACY])
@@ -46,10 +52,43 @@ class Team:
             logs.create_log_stream(**stream)
             logs.put_log_events(**stream, logEvents=[{"timestamp": int(time.time() * 1000), "message": "from before"}])
 
+    def make_network(self):
+        """A VPC, the prefix list of its way to S3, and the security groups of two endpoints."""
+        ec2 = self.ec2
+        vpc = ec2.create_vpc(CidrBlock="10.1.0.0/16")["Vpc"]["VpcId"]
+        blocks = ("10.1.1.0/24", "10.1.2.0/24")
+        subnets = [ec2.create_subnet(VpcId=vpc, CidrBlock=block)["Subnet"]["SubnetId"] for block in blocks]
+        groups = [ec2.create_security_group(GroupName=f"endpoint-{n}", Description="An endpoint", VpcId=vpc)["GroupId"] for n in (1, 2)]
+        return {"vpc": vpc, "subnets": subnets, "s3": self.prefix_list("s3"), "endpoints": groups}
+
+    @property
+    def ec2(self):
+        return self.stack.client("ec2")
+
+    def prefix_list(self, service):
+        lists = self.ec2.describe_managed_prefix_lists()["PrefixLists"]
+        return next(one["PrefixListId"] for one in lists if one["PrefixListName"] == f"com.amazonaws.eu-west-2.{service}")
+
+    def groups(self):
+        """The ids of the functions' security groups by name."""
+        filters = [{"Name": "vpc-id", "Values": [self.network["vpc"]]}, {"Name": "group-name", "Values": ["moving-mesh-*"]}]
+        return {one["GroupName"]: one["GroupId"] for one in self.ec2.describe_security_groups(Filters=filters)["SecurityGroups"]}
+
+    def reach(self, group):
+        """What a group lets out: places and ports."""
+        filters = [{"Name": "group-id", "Values": [group]}]
+        return {
+            (rule.get("CidrIpv4") or rule.get("PrefixListId") or rule["ReferencedGroupInfo"]["GroupId"], rule["ToPort"])
+            for rule in self.ec2.describe_security_group_rules(Filters=filters)["SecurityGroupRules"]
+            if rule["IsEgress"]
+        }
+
     def swap(self):
-        """Changes `source`. The URL is for the sandbox; docs/moving-in.md tells of the log group's name."""
+        """Changes `source`. URL and addresses are for the sandbox; docs/moving-in.md tells of the log group's name."""
         source = os.path.relpath(MODULE, self.terraform.folder)
-        self.terraform.override(source=source, mesh_url=self.stack.mesh_url, cloudtrail_log_group_name=TRAIL_LOG)
+        self.terraform.override(
+            source=source, mesh_url=self.stack.mesh_url, mesh_cidr_blocks=[SANDBOX], cloudtrail_log_group_name=TRAIL_LOG
+        )
 
     def back(self):
         self.terraform.override()
@@ -68,7 +107,7 @@ class Team:
 def team(stack):
     team = Team(stack)
     team.begin()
-    team.before = team.old_things()
+    team.before, team.groups_before = team.old_things(), team.groups()
     team.swap()
     team.planned = team.terraform.plan()
     team.terraform.apply()
@@ -91,11 +130,14 @@ def test_the_plan_destroys_nothing_but_the_old_permissions_and_the_function_that
         "aws_lambda_layer_version.mesh_aws_client_dependencies",
         # The provider leaves the bucket's list as it is.
         "aws_s3_bucket_acl.s3logs_acl",
+        "aws_security_group.check_send_parameters[0]",
+        *(f"aws_security_group_rule.check_send_{one}[0]" for one in ("mesh", "s3")),
+        *(f'aws_security_group_rule.check_send_endpoints["{one}"]' for one in team.network["endpoints"]),
     }
 
 
 def test_bucket_key_and_log_groups_are_changed_in_place(team):
-    kept = ("aws_s3_bucket.", "aws_kms_", "aws_cloudwatch_log_group.", "aws_lambda_function.", "aws_sfn_", "aws_cloudtrail.")
+    kept = ("aws_s3_bucket.", "aws_kms_", "aws_cloudwatch_log_group.", "aws_lambda_function.", "aws_sfn_", "aws_cloudtrail.", "aws_security_group.")
     actions = {address.removeprefix("module.mesh."): actions for address, actions in team.planned.items()}
     found = {address: actions[address] for address in actions if address.startswith(kept)}
     changed = {
@@ -106,6 +148,24 @@ def test_bucket_key_and_log_groups_are_changed_in_place(team):
     assert len(changed) > 15
     assert {tuple(one) for one in changed.values()} <= {("update",), ("no-op",)}
     assert found["aws_cloudwatch_log_group.check_send_parameters"] == ["update"]
+
+
+def test_the_functions_security_groups_are_kept_with_the_rules_that_are_ours(team):
+    """In the replaced module the rules are resources of their own. Destroyed, they would take ours with them, or the other way
+    round: Terraform keeps no order between the two."""
+    forgotten = [address for address, actions in team.planned.items() if actions == ["forget"]]
+    assert len(forgotten) == 3 * (2 + len(team.network["endpoints"]))
+    groups = team.groups()
+    assert groups == {name: team.groups_before[name] for name in GROUPS}
+    port = int(team.stack.mesh_url.rpartition(":")[2])
+    dynamodb, (ssm, sfn) = team.prefix_list("dynamodb"), team.network["endpoints"]
+    polling = {(SANDBOX, port), (dynamodb, 443), (ssm, 443), (sfn, 443)}
+    moving = polling | {(team.network["s3"], 443)}
+    fetch, poll, send = GROUPS
+    assert {name: team.reach(groups[name]) for name in GROUPS} == {poll: polling, fetch: moving, send: moving}
+    function = team.stack.client("lambda").get_function_configuration(FunctionName=poll)
+    assert function["VpcConfig"]["SecurityGroupIds"] == [groups[poll]]
+    assert sorted(function["VpcConfig"]["SubnetIds"]) == sorted(team.network["subnets"])
 
 
 def test_a_second_plan_changes_nothing(team):

@@ -26,6 +26,24 @@ VARIABLES = {
         "default": [],
     },
     "cloudtrail_enabled": {"type": "bool", "default": True},
+    "vpc_id": {"type": "string", "default": ""},
+    "aws_s3_endpoint_prefix_list_id": {"type": "string", "default": ""},
+    **{
+        f"aws_{one}_sg_id": {"type": "string", "default": ""}
+        for one in ("ssm_endpoint", "sfn_endpoint", "logs_endpoints", "kms_endpoints", "lambda_endpoints", "secrets_endpoints")
+    },
+}
+# What the NHS publishes for the integration environment, which that module also takes for `local`.
+MESH_CIDRS = [
+    f"{address}/32"
+    for address in ("3.11.177.31", "35.177.15.89", "3.11.199.83", "35.178.64.126", "18.132.113.121", "18.132.31.159")
+]
+# The security groups of the functions, and what the addresses of their rules begin with.
+GROUPS = {
+    "check_send_parameters": "check_send",
+    "fetch_message_chunk": "fetch_message",
+    "poll_mailbox": "poll_mailbox",
+    "send_message_chunk": "send_message",
 }
 OUTPUTS = {
     "mesh_s3_bucket_name": "${aws_s3_bucket.mesh.bucket}",
@@ -47,12 +65,17 @@ def write(folder):
 
 def module():
     resources = {}
-    for part in (storage(), *map(function, FUNCTIONS), *map(machine, MACHINES), rules(), *map(event_role, EVENTS), trail()):
+    parts = (storage(), network(), *map(function, FUNCTIONS), *map(machine, MACHINES), rules(), *map(event_role, EVENTS), trail())
+    for part in parts:
         for kind, named in part.items():
             resources.setdefault(kind, {}).update(named)
     return {
         "variable": VARIABLES,
-        "locals": {"name": "${var.name_prefix}-mesh"},
+        "locals": {
+            "name": "${var.name_prefix}-mesh",
+            "in_vpc": '${var.vpc_id != ""}',
+            "endpoints": "${toset(local.in_vpc ? compact([%s]) : [])}" % ", ".join(f"var.{one}" for one in VARIABLES if one.endswith("_sg_id")),
+        },
         "resource": resources,
         "module": {
             "mailboxes": {
@@ -147,6 +170,28 @@ def storage():
     }
 
 
+def network():
+    """A security group for each function, whose rules are resources of their own."""
+    one = "${local.in_vpc ? 1 : 0}"
+    groups, rules = {}, {}
+    for group, begin in GROUPS.items():
+        groups[group] = {"count": one, "name": dashed(group), "description": dashed(group), "vpc_id": "${var.vpc_id}"}
+        https = {"type": "egress", "protocol": "tcp", "from_port": 443, "to_port": 443}
+        https["security_group_id"] = f"${{aws_security_group.{group}[0].id}}"
+        prefix_lists = ["${var.aws_s3_endpoint_prefix_list_id}"]
+        rules |= {
+            f"{begin}_mesh": {"count": one, **https, "cidr_blocks": MESH_CIDRS, "description": "to mesh"},
+            f"{begin}_s3": {"count": one, **https, "prefix_list_ids": prefix_lists, "description": "to s3"},
+            f"{begin}_endpoints": {
+                "for_each": "${local.endpoints}",
+                **https,
+                "source_security_group_id": "${each.key}",
+                "description": "to endpoint",
+            },
+        }
+    return {"aws_security_group": groups, "aws_security_group_rule": rules}
+
+
 def function(address):
     name = dashed(address)
     return {
@@ -164,6 +209,12 @@ def function(address):
                 "role": f"${{aws_iam_role.{address}.arn}}",
                 "layers": ["${aws_lambda_layer_version.mesh_aws_client_dependencies.arn}"],
                 "environment": {"variables": {"ENVIRONMENT": NAME}},
+                "dynamic": {
+                    "vpc_config": {
+                        "for_each": f"${{aws_security_group.{address}}}",
+                        "content": {"subnet_ids": "${var.subnet_ids}", "security_group_ids": ["${vpc_config.value.id}"]},
+                    }
+                },
                 "depends_on": [f"aws_cloudwatch_log_group.{address}", f"aws_iam_role_policy_attachment.{address}"],
             }
         },

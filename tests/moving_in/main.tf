@@ -1,4 +1,4 @@
-# What a team has that uses the replaced module: its block, nothing else.
+# What a team has that uses the replaced module: its block, with the lines for a VPC.
 
 terraform {
   required_providers {
@@ -18,7 +18,6 @@ module "mesh" {
   name_prefix = "moving"
   account_id  = "123456789012"
   mesh_env    = "local"
-  subnet_ids  = []
   mailbox_ids = ["X26T990", "X26T991"]
 
   mailboxes = [{
@@ -28,6 +27,20 @@ module "mesh" {
       { dest_mailbox = "X26T993", workflow_id = "SECOND" },
     ]
   }]
+
+  vpc_id                         = var.network.vpc
+  subnet_ids                     = var.network.subnets
+  aws_s3_endpoint_prefix_list_id = var.network.s3
+  aws_ssm_endpoint_sg_id         = var.network.endpoints[0]
+  aws_sfn_endpoint_sg_id         = var.network.endpoints[1]
+  aws_logs_endpoints_sg_id       = var.network.endpoints[1]
+  aws_kms_endpoints_sg_id        = var.network.endpoints[1]
+  aws_lambda_endpoints_sg_id     = var.network.endpoints[1]
+}
+
+variable "network" {
+  type        = object({ vpc = string, subnets = set(string), s3 = string, endpoints = list(string) })
+  description = "Their VPC, its subnets, S3's prefix list and the security groups of two endpoints."
 }
 
 output "mesh" {
