@@ -201,6 +201,21 @@ data "aws_iam_policy_document" "fetch_message_chunk" {
     resources = local.inbound_objects
   }
 
+  # The full headers of a message whose own don't fit into S3's metadata: written in one go, never read.
+  statement {
+    sid       = "StoreHeaders"
+    actions   = ["s3:PutObject"]
+    resources = ["${aws_s3_bucket.mesh.arn}/headers/*"]
+  }
+
+  # What lies below outbound is sent: no parameter of a legacy location, and no fault, may bring a received message there.
+  statement {
+    sid       = "NeverWhereItWouldBeSent"
+    effect    = "Deny"
+    actions   = ["s3:PutObject"]
+    resources = ["${aws_s3_bucket.mesh.arn}/outbound*"]
+  }
+
   # Without it S3 answers 403 instead of 404 for an object that is not there.
   statement {
     sid       = "TellMissingFromForbidden"
@@ -243,7 +258,7 @@ data "aws_iam_policy_document" "fetch_message_chunk" {
 locals {
   inbound_buckets = concat([aws_s3_bucket.mesh.arn], tolist(var.legacy_inbound_bucket_arns))
   inbound_objects = concat(
-    var.use_legacy_inbound_location ? ["${aws_s3_bucket.mesh.arn}/*"] : ["${aws_s3_bucket.mesh.arn}/inbound/*", "${aws_s3_bucket.mesh.arn}/headers/*"],
+    ["${aws_s3_bucket.mesh.arn}/${var.use_legacy_inbound_location ? "" : "inbound/"}*"],
     [for arn in var.legacy_inbound_bucket_arns : "${arn}/*"],
   )
 }

@@ -382,6 +382,11 @@ variable "legacy_inbound_bucket_arns" {
   }
 
   validation {
+    condition     = !contains([for arn in var.legacy_inbound_bucket_arns : reverse(split(":", arn))[0]], "${var.name_prefix}-mesh")
+    error_message = "legacy_inbound_bucket_arns names the module's own bucket: leave it out. A mailbox without INBOUND_BUCKET is stored there."
+  }
+
+  validation {
     condition     = var.use_legacy_inbound_location || length(var.legacy_inbound_bucket_arns) == 0
     error_message = "legacy_inbound_bucket_arns has no use without use_legacy_inbound_location = true."
   }

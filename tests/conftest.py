@@ -29,7 +29,8 @@ SECOND = [f"X26T{number:03}" for number in range(952, 980)]
 SECOND_BUCKET = "second-legacy-inbound"
 README = ["X26ABC123", "X26ABC456"]
 # Calls that tests make a role fail at: action and resource.
-REFUSED = set()
+SECOND_REFUSED_KEY = "outbound/received.csv"
+REFUSED = {("s3:PutObject", f"arn:aws:s3:::second-mesh/{SECOND_REFUSED_KEY}")}
 
 def pytest_configure(config):
     # The workers inherit it.

@@ -24,6 +24,49 @@ run "below_inbound_by_message_id" {
   }
 }
 
+run "a_received_message_is_never_sent" {
+  command = plan
+
+  variables {
+    use_legacy_inbound_location = true
+  }
+
+  override_resource {
+    target          = aws_s3_bucket.mesh
+    override_during = plan
+    values          = { arn = "arn:aws:s3:::demo-mesh" }
+  }
+
+  assert {
+    condition = {
+      for statement in data.aws_iam_policy_document.fetch_message_chunk.statement :
+      one(statement.actions) => one(statement.resources) if statement.sid == "NeverWhereItWouldBeSent" && statement.effect == "Deny"
+    } == { "s3:PutObject" = "arn:aws:s3:::demo-mesh/outbound*" }
+    error_message = "what lies below outbound would be sent"
+  }
+}
+
+run "headers_are_written_alone" {
+  command = plan
+
+  override_resource {
+    target          = aws_s3_bucket.mesh
+    override_during = plan
+    values          = { arn = "arn:aws:s3:::demo-mesh" }
+  }
+
+  assert {
+    condition = {
+      for statement in data.aws_iam_policy_document.fetch_message_chunk.statement :
+      one(statement.resources) => join(" ", sort(statement.actions)) if contains(["StoreMessages", "StoreHeaders"], statement.sid)
+      } == {
+      "arn:aws:s3:::demo-mesh/headers/*" = "s3:PutObject"
+      "arn:aws:s3:::demo-mesh/inbound/*" = "s3:AbortMultipartUpload s3:GetObject s3:ListMultipartUploadParts s3:PutObject"
+    }
+    error_message = "no more than that"
+  }
+}
+
 run "under_the_senders_name" {
   command = plan
 
@@ -70,7 +113,7 @@ run "in_a_legacy_location" {
     condition = {
       for statement in data.aws_iam_policy_document.fetch_message_chunk.statement : statement.sid => anytrue([
         for resource in ["arn:aws:s3:::archive/*", "arn:aws:s3:::archive", "arn:aws:kms:eu-west-2:123456789012:key/0b1c"] : contains(statement.resources, resource)
-      ]) if statement.sid != "ChangeRows"
+      ]) if !contains(["ChangeRows", "NeverWhereItWouldBeSent", "StoreHeaders"], statement.sid)
     } == { StoreMessages = true, TellMissingFromForbidden = true, EncryptMessages = true }
     error_message = "the bucket and its key may be used"
   }
@@ -85,6 +128,17 @@ run "other_buckets_without_a_legacy_location_are_refused" {
   }
 
   expect_failures = [var.legacy_inbound_bucket_arns, var.legacy_inbound_kms_key_arns]
+}
+
+run "the_modules_own_bucket_is_no_other" {
+  command = plan
+
+  variables {
+    use_legacy_inbound_location = true
+    legacy_inbound_bucket_arns  = ["arn:aws:s3:::archive", "arn:aws:s3:::demo-mesh"]
+  }
+
+  expect_failures = [var.legacy_inbound_bucket_arns]
 }
 
 run "what_is_no_arn_is_refused" {

@@ -1,7 +1,9 @@
 """The roles' policies as applied; that each call is granted is the local AWS's doing, and that each grant is used is
 compared at the end of a whole run (conftest.py)."""
 
+import botocore
 import pytest
+from conftest import SECOND_REFUSED_KEY
 from stack import least_privilege
 
 
@@ -56,6 +58,14 @@ def test_the_key_is_used_through_aws_services_alone(policies):
                 services = one.condition["StringEquals"]["kms:ViaService"]
                 assert services, role
                 assert all(action.startswith("kms:") for action in one.actions), one.actions
+
+
+def test_no_function_stores_where_an_object_would_be_sent(second):
+    """Its role may write the rest of the bucket: with `use_legacy_inbound_location` a folder may be any."""
+    s3 = second.stack.client("s3", f"LAMBDA-{second.name}-fetch-message-chunk")
+    with pytest.raises(botocore.exceptions.ClientError, match="AccessDenied"):
+        s3.put_object(Bucket=second.bucket, Key=SECOND_REFUSED_KEY, Body=b"received")
+    s3.put_object(Bucket=second.bucket, Key="in/outbound.csv", Body=b"received")
 
 
 def test_a_functions_secrets_are_those_that_it_reads(readme):

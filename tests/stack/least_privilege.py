@@ -9,12 +9,32 @@ import re
 
 from .policies import covers, statements
 
-# What AWS does with a role's permissions, by the action's service: no function or machine calls these itself.
+# What AWS does with a role's permissions, by role (of which a pattern may take in several) and action: no function or machine
+# calls these itself.
+_FUNCTION, _MACHINE = r"(acknowledge-message|fetch-message-chunk|poll-mailbox|send-message-chunk|track-message)-role", r"(get|send|track)-messages?"
+_KEEPS_ROWS = "DynamoDB decrypts a table's key, SSM and Secrets Manager what is read, for the caller alone: kms:ViaService"
+_DELIVERS = "Step Functions sets up the delivery of its log"
 ON_BEHALF = {
-    "ec2": "Lambda makes the network interfaces of a function in a VPC",
-    "kms": "S3, DynamoDB, SSM and Secrets Manager encrypt and decrypt for the caller, and for it alone: kms:ViaService",
-    "logs": "Lambda, Step Functions and CloudTrail deliver what a function, an execution or a trail logs",
-    "xray": "Lambda and Step Functions hand in their traces",
+    (_FUNCTION, "kms:Decrypt"): _KEEPS_ROWS,
+    ("fetch-message-chunk-role", "kms:GenerateDataKey"): "S3 encrypts what is put, for the caller alone: kms:ViaService",
+    ("get-messages", "kms:Decrypt"): "DynamoDB decrypts the key of the leases that the machine releases: kms:ViaService",
+    (_FUNCTION, "logs:CreateLogStream"): "Lambda writes what a function prints",
+    (_FUNCTION, "logs:PutLogEvents"): "Lambda writes what a function prints",
+    ("cloudtrail", "logs:CreateLogStream"): "CloudTrail writes into the trail's log group",
+    ("cloudtrail", "logs:PutLogEvents"): "CloudTrail writes into the trail's log group",
+    **{
+        (_MACHINE, f"logs:{action}"): _DELIVERS
+        for action in (
+            "CreateLogDelivery",
+            "DeleteLogDelivery",
+            "DescribeLogGroups",
+            "DescribeResourcePolicies",
+            "GetLogDelivery",
+            "ListLogDeliveries",
+            "PutResourcePolicy",
+            "UpdateLogDelivery",
+        )
+    },
 }
 
 # What a run here does not come to, by role, action and resource as `granted_by` names them.
@@ -23,15 +43,12 @@ _TABLE = "arn:aws:dynamodb:eu-west-2:123456789012:table/NAME-messages"
 _SECRET = "arn:aws:secretsmanager:eu-west-2:123456789012:secret:/NAME/mesh"
 _GIVEN_UP = "an upload that cannot go on, such as that of a message over max_message_size"
 _AGAIN = "a message for a legacy location that is tried again, or comes in many parts"
-_HEADERS = "headers/ shares the statement of inbound/; its objects are put in one go"
 _FOLLOWED = "sent messages are looked at five minutes later: after a run"
 RARE = {
     **{
         (_FETCH, "s3:AbortMultipartUpload", f"arn:aws:s3:::{place}"): _GIVEN_UP
-        for place in ("NAME/*", "NAME/headers/*", "NAME/inbound/*", "second-legacy-inbound/*")
+        for place in ("NAME/*", "NAME/inbound/*", "second-legacy-inbound/*")
     },
-    (_FETCH, "s3:GetObject", "arn:aws:s3:::NAME/headers/*"): _HEADERS,
-    (_FETCH, "s3:ListMultipartUploadParts", "arn:aws:s3:::NAME/headers/*"): _HEADERS,
     (_FETCH, "s3:GetObject", "arn:aws:s3:::second-legacy-inbound/*"): _AGAIN,
     (_FETCH, "s3:GetObjectVersion", "arn:aws:s3:::second-legacy-inbound/*"): _AGAIN,
     (_FETCH, "s3:ListBucket", "arn:aws:s3:::second-legacy-inbound"): _AGAIN,
@@ -142,10 +159,20 @@ def problems(stack, names):
             found[entry] = found.get(entry, False) or used
     if len(found) < 50:
         return [f"only {len(found)} grants were found: the instances are gone"]
-    unused = {entry for entry, used in found.items() if not used and entry[1].partition(":")[0] not in ON_BEHALF}
-    return [f"granted and never used: {' '.join(entry)}" for entry in sorted(unused - set(RARE))] + [
-        f"in the table of rare calls, but not granted: {' '.join(entry)}" for entry in sorted(set(RARE) - set(found))
-    ]
+    excused = {entry: on_behalf(entry) for entry in found}
+    unused = {entry for entry, used in found.items() if not used and not excused[entry]}
+    idle = set(ON_BEHALF) - {key for keys in excused.values() for key in keys}
+    return (
+        [f"granted and never used: {' '.join(entry)}" for entry in sorted(unused - set(RARE))]
+        + [f"in the table of rare calls, but not granted: {' '.join(entry)}" for entry in sorted(set(RARE) - set(found))]
+        + [f"in the table of what AWS does, but not granted: {' '.join(entry)}" for entry in sorted(idle)]
+    )
+
+
+def on_behalf(entry):
+    """The entries of the table that a grant is one of."""
+    role, action, _ = entry
+    return [key for key in ON_BEHALF if re.fullmatch(key[0], role) and key[1] == action]
 
 
 def refusals(stack, expected=()):

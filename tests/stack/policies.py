@@ -16,8 +16,8 @@ class Statement:
         self.actions, self.resources = several(statement["Action"]), several(statement["Resource"])
         self._actions = [pattern(value, re.IGNORECASE) for value in self.actions]
         self._resources = [pattern(value) for value in self.resources]
-        if not self.allow and {name: set(values) for name, values in (self.condition or {}).items()} != _CODE:
-            raise NotImplementedError(f"a Deny is understood if it is about a function's own code: {statement}")
+        if not self.allow and self.condition and {name: set(values) for name, values in self.condition.items()} != _CODE:
+            raise NotImplementedError(f"of a Deny's conditions, that it is a function's own code is understood: {statement}")
 
     def matches(self, action, resource):
         """Whether it is about this; an Allow with a condition is for what AWS does on the caller's behalf, which is no call here."""

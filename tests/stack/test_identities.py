@@ -163,7 +163,6 @@ def test_a_rule_that_may_not_start_the_machine_has_a_dead_letter(aws):
 @pytest.mark.parametrize(
     "statement",
     [
-        {"Effect": "Deny", "Action": "a", "Resource": "*"},
         {"Effect": "Deny", "Action": "a", "Resource": "*", "Condition": {"Bool": {"aws:SecureTransport": "false"}}},
         {"Effect": "Allow", "NotAction": "a", "Resource": "*"},
         {"Effect": "Allow", "Action": "a", "NotResource": "*"},
@@ -172,6 +171,14 @@ def test_a_rule_that_may_not_start_the_machine_has_a_dead_letter(aws):
 def test_a_policy_that_is_not_understood_is_an_error(statement):
     with pytest.raises(NotImplementedError):
         policies.statements(json.dumps({"Statement": statement}))
+
+
+def test_what_is_denied_is_not_granted_whatever_is_allowed():
+    allow = {"Effect": "Allow", "Action": "s3:PutObject", "Resource": "arn:b/*"}
+    deny = {"Effect": "Deny", "Action": "s3:PutObject", "Resource": "arn:b/out*"}
+    documents = [json.dumps({"Statement": [deny]}), json.dumps({"Statement": [allow]})]
+    assert policies.granted(documents, "s3:PutObject", "arn:b/in")
+    assert not policies.granted(documents, "s3:PutObject", "arn:b/outbound/x")
 
 
 def test_what_is_denied_to_a_functions_code_is_not_granted():
