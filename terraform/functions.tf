@@ -357,6 +357,8 @@ resource "aws_lambda_function" "track_message" {
 
   environment {
     variables = merge(local.environment, local.send_environment, local.event_environment, {
+      # Alarms count INFO lines.
+      LOG_LEVEL        = var.alarms_enabled && var.log_level != "DEBUG" ? "INFO" : var.log_level
       SEND_MESSAGE_ARN = local.send_message_arn
     })
   }

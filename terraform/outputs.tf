@@ -33,6 +33,18 @@ output "dead_letter_queue_arn" {
   value       = aws_sqs_queue.send_messages_dead_letter.arn
 }
 
+output "alarm_arns" {
+  description = "ARNs of the CloudWatch alarms by the names of their sections in docs/runbook.md; empty without `alarms_enabled`."
+  value = merge(
+    { for alarm in aws_cloudwatch_metric_alarm.dead_letter : "dead-letter" => alarm.arn },
+    { for name, alarm in aws_cloudwatch_metric_alarm.event_lost : name => alarm.arn },
+    { for name, alarm in aws_cloudwatch_metric_alarm.executions : "${name}-failed" => alarm.arn },
+    { for name, alarm in aws_cloudwatch_metric_alarm.functions : name => alarm.arn },
+    { for alarm in aws_cloudwatch_metric_alarm.track_not_running : "track-not-running" => alarm.arn },
+    { for name, alarm in aws_cloudwatch_metric_alarm.tracked : name => alarm.arn },
+  )
+}
+
 output "step_function_get_messages_arn" {
   description = "State machine that receives; input `{\"mailbox\": \"<id>\"}`."
   value       = aws_sfn_state_machine.get_messages.arn

@@ -649,13 +649,80 @@ variable "cloudtrail_cloudwatch_log_retention_in_days" {
 
 variable "log_level" {
   type        = string
-  description = "Least severe level that the functions log."
+  description = "Least severe level that the functions log. With `alarms_enabled` the one that follows up logs `INFO` at least: its lines are what alarms count."
   default     = "INFO"
   nullable    = false
 
   validation {
     condition     = contains(["DEBUG", "INFO", "WARN", "ERROR"], var.log_level)
     error_message = "log_level must be DEBUG, INFO, WARN or ERROR."
+  }
+}
+
+# Alarms
+
+variable "alarms_enabled" {
+  type        = bool
+  description = "Whether CloudWatch alarms are made: the dead-letter queue, failed executions, functions that go on failing, a follow-up that does not run, messages that are held, overdue, poison or undelivered. `docs/runbook.md` says what to do about each."
+  default     = true
+  nullable    = false
+}
+
+variable "alarm_actions" {
+  type        = list(string)
+  description = "ARNs that an alarm tells, such as an SNS topic's. Without any an alarm is seen in CloudWatch alone."
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for arn in var.alarm_actions : can(regex("^arn:[a-z-]+:[a-z0-9-]+:", arn))])
+    error_message = "alarm_actions must be ARNs, such as arn:aws:sns:<region>:<account>:<topic>."
+  }
+
+  # CloudWatch takes five.
+  validation {
+    condition     = length(var.alarm_actions) <= 5
+    error_message = "alarm_actions may have five ARNs: have an SNS topic tell the others."
+  }
+}
+
+variable "ok_actions" {
+  type        = list(string)
+  description = "ARNs that an alarm tells when its cause is gone."
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for arn in var.ok_actions : can(regex("^arn:[a-z-]+:[a-z0-9-]+:", arn))])
+    error_message = "ok_actions must be ARNs, such as arn:aws:sns:<region>:<account>:<topic>."
+  }
+
+  validation {
+    condition     = length(var.ok_actions) <= 5
+    error_message = "ok_actions may have five ARNs: have an SNS topic tell the others."
+  }
+}
+
+variable "track_alarm_minutes" {
+  type        = number
+  description = "Minutes without a successful follow-up until the alarm `track-not-running`: at least two runs of `track_messages_schedule`."
+  default     = 30
+  nullable    = false
+
+  # 1440: an alarm looks back a day.
+  validation {
+    condition     = var.track_alarm_minutes >= 10 && var.track_alarm_minutes <= 1440 && var.track_alarm_minutes % 5 == 0
+    error_message = "track_alarm_minutes must be a multiple of 5 from 10 to 1440."
+  }
+
+  validation {
+    condition = !var.alarms_enabled || var.track_alarm_minutes >= 2 * try(
+      tonumber(regex("^rate\\(([0-9]+) minutes?\\)$", var.track_messages_schedule)[0]),
+      60 * tonumber(regex("^rate\\(([0-9]+) hours?\\)$", var.track_messages_schedule)[0]),
+      1440 * tonumber(regex("^rate\\(([0-9]+) days?\\)$", var.track_messages_schedule)[0]),
+      0,
+    )
+    error_message = "track_alarm_minutes is less than two runs of track_messages_schedule, ${var.track_messages_schedule}, are apart: the alarm would sound though all is well. Set more, or a shorter schedule."
   }
 }
 
