@@ -34,15 +34,8 @@ output "dead_letter_queue_arn" {
 }
 
 output "alarm_arns" {
-  description = "ARNs of the CloudWatch alarms by the names of their sections in docs/runbook.md; empty without `alarms_enabled`."
-  value = merge(
-    { for alarm in aws_cloudwatch_metric_alarm.dead_letter : "dead-letter" => alarm.arn },
-    { for name, alarm in aws_cloudwatch_metric_alarm.event_lost : name => alarm.arn },
-    { for name, alarm in aws_cloudwatch_metric_alarm.executions : "${name}-failed" => alarm.arn },
-    { for name, alarm in aws_cloudwatch_metric_alarm.functions : name => alarm.arn },
-    { for alarm in aws_cloudwatch_metric_alarm.track_not_running : "track-not-running" => alarm.arn },
-    { for name, alarm in aws_cloudwatch_metric_alarm.tracked : name => alarm.arn },
-  )
+  description = "ARNs of the CloudWatch alarms by their names without the prefix; empty without `alarms_enabled`."
+  value       = { for name, alarm in aws_cloudwatch_metric_alarm.this : name => alarm.arn }
 }
 
 output "step_function_get_messages_arn" {

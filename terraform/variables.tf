@@ -663,7 +663,7 @@ variable "log_level" {
 
 variable "alarms_enabled" {
   type        = bool
-  description = "Whether CloudWatch alarms are made: the dead-letter queue, failed executions, functions that go on failing, a follow-up that does not run, messages that are held, overdue, poison or undelivered. `docs/runbook.md` says what to do about each."
+  description = "Whether CloudWatch alarms are made: the dead-letter queue, failed executions, functions that go on failing, polls and follow-ups that stop, messages that are held, overdue, poison or undelivered. `docs/runbook.md` says what to do about each."
   default     = true
   nullable    = false
 }
@@ -703,26 +703,38 @@ variable "ok_actions" {
   }
 }
 
-variable "track_alarm_minutes" {
+variable "poll_alarm_minutes" {
   type        = number
-  description = "Minutes without a successful follow-up until the alarm `track-not-running`: at least two runs of `track_messages_schedule`."
-  default     = 30
+  description = "Minutes in which no poll is started until the alarms `get-messages…-stopped`; 0: no such alarm. At least two runs of `get_messages_schedule`."
+  default     = 60
   nullable    = false
 
   # 1440: an alarm looks back a day.
   validation {
-    condition     = var.track_alarm_minutes >= 10 && var.track_alarm_minutes <= 1440 && var.track_alarm_minutes % 5 == 0
-    error_message = "track_alarm_minutes must be a multiple of 5 from 10 to 1440."
+    condition     = var.poll_alarm_minutes == 0 || (var.poll_alarm_minutes >= 10 && var.poll_alarm_minutes <= 1440 && var.poll_alarm_minutes % 5 == 0)
+    error_message = "poll_alarm_minutes must be a multiple of 5 from 10 to 1440, or 0."
   }
 
   validation {
-    condition = !var.alarms_enabled || var.track_alarm_minutes >= 2 * try(
-      tonumber(regex("^rate\\(([0-9]+) minutes?\\)$", var.track_messages_schedule)[0]),
-      60 * tonumber(regex("^rate\\(([0-9]+) hours?\\)$", var.track_messages_schedule)[0]),
-      1440 * tonumber(regex("^rate\\(([0-9]+) days?\\)$", var.track_messages_schedule)[0]),
-      0,
-    )
-    error_message = "track_alarm_minutes is less than two runs of track_messages_schedule, ${var.track_messages_schedule}, are apart: the alarm would sound though all is well. Set more, or a shorter schedule."
+    condition     = !var.alarms_enabled || var.poll_alarm_minutes == 0 || var.poll_alarm_minutes >= 2 * local.schedule_minutes.polls
+    error_message = "poll_alarm_minutes is less than two polls by ${var.get_messages_schedule} take: the alarm would sound though all is well. Set more, or 0."
+  }
+}
+
+variable "track_alarm_minutes" {
+  type        = number
+  description = "Minutes in which no follow-up succeeds until the alarm `track-not-running`; 0: no such alarm. At least two runs of `track_messages_schedule`."
+  default     = 30
+  nullable    = false
+
+  validation {
+    condition     = var.track_alarm_minutes == 0 || (var.track_alarm_minutes >= 10 && var.track_alarm_minutes <= 1440 && var.track_alarm_minutes % 5 == 0)
+    error_message = "track_alarm_minutes must be a multiple of 5 from 10 to 1440, or 0."
+  }
+
+  validation {
+    condition     = !var.alarms_enabled || var.track_alarm_minutes == 0 || var.track_alarm_minutes >= 2 * local.schedule_minutes.track
+    error_message = "track_alarm_minutes is less than two runs by ${var.track_messages_schedule} take: the alarm would sound though all is well. Set more, or 0."
   }
 }
 

@@ -13,74 +13,78 @@ variables {
 run "by_default" {
   command = plan
 
+  # By what they are about, and what they do where there is no figure.
   assert {
-    condition = toset(flatten([
-      values(aws_cloudwatch_metric_alarm.dead_letter)[*].alarm_name, values(aws_cloudwatch_metric_alarm.event_lost)[*].alarm_name,
-      values(aws_cloudwatch_metric_alarm.executions)[*].alarm_name, values(aws_cloudwatch_metric_alarm.functions)[*].alarm_name,
-      values(aws_cloudwatch_metric_alarm.track_not_running)[*].alarm_name, values(aws_cloudwatch_metric_alarm.tracked)[*].alarm_name,
-      ])) == toset([
-      "demo-mesh-dead-letter", "demo-mesh-event-lost", "demo-mesh-event-lost-cloudtrail", "demo-mesh-get-messages-failed",
-      "demo-mesh-send-message-failed", "demo-mesh-track-messages-failed", "demo-mesh-function-errors", "demo-mesh-function-throttles",
-      "demo-mesh-track-not-running", "demo-mesh-held", "demo-mesh-overdue", "demo-mesh-poison", "demo-mesh-undelivered",
+    condition = toset([
+      for alarm in values(aws_cloudwatch_metric_alarm.this) :
+      "${alarm.alarm_name} ${alarm.namespace} ${alarm.metric_name} ${alarm.statistic} ${alarm.evaluation_periods} ${alarm.treat_missing_data}"
+      ]) == toset([
+      "demo-mesh-dead-letter AWS/SQS ApproximateNumberOfMessagesVisible Maximum 1 notBreaching",
+      "demo-mesh-event-lost AWS/Events InvocationsFailedToBeSentToDlq Sum 1 notBreaching",
+      "demo-mesh-event-lost-cloudtrail AWS/Events InvocationsFailedToBeSentToDlq Sum 1 notBreaching",
+      "demo-mesh-get-messages-failed AWS/States ExecutionsFailed Sum 1 notBreaching",
+      "demo-mesh-get-messages-timed-out AWS/States ExecutionsTimedOut Sum 1 notBreaching",
+      "demo-mesh-send-message-failed AWS/States ExecutionsFailed Sum 1 notBreaching",
+      "demo-mesh-send-message-timed-out AWS/States ExecutionsTimedOut Sum 1 notBreaching",
+      "demo-mesh-track-messages-failed AWS/States ExecutionsFailed Sum 1 notBreaching",
+      "demo-mesh-track-messages-timed-out AWS/States ExecutionsTimedOut Sum 1 notBreaching",
+      "demo-mesh-acknowledge-message-errors AWS/Lambda Errors Sum 3 notBreaching",
+      "demo-mesh-fetch-message-chunk-errors AWS/Lambda Errors Sum 3 notBreaching",
+      "demo-mesh-poll-mailbox-errors AWS/Lambda Errors Sum 3 notBreaching",
+      "demo-mesh-send-message-chunk-errors AWS/Lambda Errors Sum 3 notBreaching",
+      "demo-mesh-track-message-errors AWS/Lambda Errors Sum 3 notBreaching",
+      "demo-mesh-acknowledge-message-throttles AWS/Lambda Throttles Sum 3 notBreaching",
+      "demo-mesh-fetch-message-chunk-throttles AWS/Lambda Throttles Sum 3 notBreaching",
+      "demo-mesh-poll-mailbox-throttles AWS/Lambda Throttles Sum 3 notBreaching",
+      "demo-mesh-send-message-chunk-throttles AWS/Lambda Throttles Sum 3 notBreaching",
+      "demo-mesh-track-message-throttles AWS/Lambda Throttles Sum 3 notBreaching",
+      "demo-mesh-get-messages-not-started AWS/Events FailedInvocations Sum 1 notBreaching",
+      "demo-mesh-get-messages-handshake-not-started AWS/Events FailedInvocations Sum 1 notBreaching",
+      "demo-mesh-track-messages-not-started AWS/Events FailedInvocations Sum 1 notBreaching",
+      "demo-mesh-get-messages-stopped AWS/Events Invocations Sum 12 breaching",
+      "demo-mesh-track-not-running AWS/States ExecutionsSucceeded Sum 6 breaching",
+      "demo-mesh-held mesh-aws/demo-mesh held Maximum 1 ignore",
+      "demo-mesh-overdue mesh-aws/demo-mesh overdue Maximum 1 ignore",
+      "demo-mesh-poison mesh-aws/demo-mesh poison Maximum 1 ignore",
+      "demo-mesh-undelivered mesh-aws/demo-mesh undelivered Sum 1 notBreaching",
     ])
     error_message = "the alarms, each by a name of its own"
   }
 
   assert {
     condition = alltrue([
-      for alarm in flatten([
-        values(aws_cloudwatch_metric_alarm.dead_letter), values(aws_cloudwatch_metric_alarm.event_lost), values(aws_cloudwatch_metric_alarm.executions),
-        values(aws_cloudwatch_metric_alarm.functions), values(aws_cloudwatch_metric_alarm.track_not_running), values(aws_cloudwatch_metric_alarm.tracked),
-      ]) : alarm.threshold == 1 && alarm.tags["Application"] == "mesh-aws"
+      for alarm in values(aws_cloudwatch_metric_alarm.this) : alarm.period == 300 && alarm.tags["Application"] == "mesh-aws" && (
+        alarm.treat_missing_data == "breaching"
+        ? alarm.comparison_operator == "LessThanOrEqualToThreshold" && alarm.threshold == 0
+        : alarm.comparison_operator == "GreaterThanOrEqualToThreshold" && alarm.threshold == 1
+      )
     ])
-    error_message = "one is enough"
-  }
-
-  assert {
-    condition = (
-      alltrue([for alarm in concat(values(aws_cloudwatch_metric_alarm.dead_letter), values(aws_cloudwatch_metric_alarm.executions)) : alarm.treat_missing_data == "notBreaching"]) &&
-      aws_cloudwatch_metric_alarm.track_not_running["this"].treat_missing_data == "breaching" &&
-      { for name, alarm in aws_cloudwatch_metric_alarm.tracked : name => alarm.treat_missing_data } ==
-      { held = "ignore", overdue = "ignore", poison = "ignore", undelivered = "notBreaching" }
-    )
-    error_message = "what no figure means"
+    error_message = "one is enough, and one is missed"
   }
 
   assert {
     condition = {
-      for name, alarm in aws_cloudwatch_metric_alarm.executions : name => join(" ", sort([
-        for query in alarm.metric_query : one(query.metric).metric_name if length(query.metric) > 0
-      ]))
-    } == { for name in ["get-messages", "send-message", "track-messages"] : name => "ExecutionsFailed ExecutionsTimedOut" }
-    error_message = "each state machine"
-  }
-
-  assert {
-    condition = {
-      for name, alarm in aws_cloudwatch_metric_alarm.functions : name => join(" ", sort([
-        for query in alarm.metric_query : one(query.metric).dimensions["FunctionName"] if length(query.metric) > 0
-      ]))
+      for name in ["dead-letter", "event-lost", "event-lost-cloudtrail", "poll-mailbox-errors", "send-message-chunk-throttles", "get-messages-stopped", "track-messages-not-started"] :
+      name => one(values(aws_cloudwatch_metric_alarm.this[name].dimensions))
       } == {
-      for name in ["function-errors", "function-throttles"] : name =>
-      "demo-mesh-acknowledge-message demo-mesh-fetch-message-chunk demo-mesh-poll-mailbox demo-mesh-send-message-chunk demo-mesh-track-message"
+      dead-letter                  = "demo-mesh-send-messages-dead-letter"
+      event-lost                   = "demo-mesh-send-messages"
+      event-lost-cloudtrail        = "demo-mesh-send-messages-cloudtrail"
+      poll-mailbox-errors          = "demo-mesh-poll-mailbox"
+      send-message-chunk-throttles = "demo-mesh-send-message-chunk"
+      get-messages-stopped         = "demo-mesh-get-messages"
+      track-messages-not-started   = "demo-mesh-track-messages"
     }
-    error_message = "every function"
+    error_message = "of this instance's own"
   }
 
   assert {
     condition = alltrue([
       for name, filter in aws_cloudwatch_log_metric_filter.tracked :
-      filter.log_group_name == "/aws/lambda/demo-mesh-track-message" &&
-      filter.metric_transformation[0].namespace == "mesh-aws/demo-mesh" &&
-      aws_cloudwatch_metric_alarm.tracked[name].namespace == "mesh-aws/demo-mesh" &&
-      aws_cloudwatch_metric_alarm.tracked[name].metric_name == filter.metric_transformation[0].name
-    ])
-    error_message = "an alarm is about its filter's figures, and no other instance's"
-  }
-
-  assert {
-    condition     = aws_cloudwatch_metric_alarm.track_not_running["this"].evaluation_periods * aws_cloudwatch_metric_alarm.track_not_running["this"].period == 1800
-    error_message = "half an hour"
+      filter.log_group_name == "/aws/lambda/demo-mesh-track-message" && one(filter.metric_transformation).name == name &&
+      one(filter.metric_transformation).namespace == aws_cloudwatch_metric_alarm.this[name].namespace
+    ]) && length(aws_cloudwatch_log_metric_filter.tracked) == 4
+    error_message = "what the follow-up's lines say"
   }
 }
 
@@ -88,19 +92,15 @@ run "off" {
   command = plan
 
   variables {
-    alarms_enabled      = false
-    log_level           = "ERROR"
-    track_alarm_minutes = 10
-    # Too rare for that, if there were an alarm.
+    alarms_enabled = false
+    log_level      = "ERROR"
+    # Too rare, if there were alarms.
     track_messages_schedule = "rate(1 day)"
+    get_messages_schedule   = "rate(1 day)"
   }
 
   assert {
-    condition = length(flatten([
-      values(aws_cloudwatch_metric_alarm.dead_letter), values(aws_cloudwatch_metric_alarm.event_lost), values(aws_cloudwatch_metric_alarm.executions),
-      values(aws_cloudwatch_metric_alarm.functions), values(aws_cloudwatch_metric_alarm.track_not_running), values(aws_cloudwatch_metric_alarm.tracked),
-      values(aws_cloudwatch_log_metric_filter.tracked),
-    ])) == 0 && length(output.alarm_arns) == 0
+    condition     = length(aws_cloudwatch_metric_alarm.this) + length(aws_cloudwatch_log_metric_filter.tracked) + length(output.alarm_arns) == 0
     error_message = "none"
   }
 
@@ -132,6 +132,7 @@ run "somebody_is_told" {
     alarm_actions           = ["arn:aws:sns:eu-west-2:123456789012:page"]
     ok_actions              = ["arn:aws:sns:eu-west-2:123456789012:calm"]
     cloudtrail_enabled      = false
+    mailbox_ids             = ["X26ABC1", "X26ABC2", "X26ABC3", "X26ABC4", "X26ABC5", "X26ABC6"]
     send_max_concurrency    = 3
     track_messages_schedule = "rate(2 hours)"
     track_alarm_minutes     = 240
@@ -140,36 +141,72 @@ run "somebody_is_told" {
 
   assert {
     condition = alltrue([
-      for alarm in flatten([
-        values(aws_cloudwatch_metric_alarm.dead_letter), values(aws_cloudwatch_metric_alarm.event_lost), values(aws_cloudwatch_metric_alarm.executions),
-        values(aws_cloudwatch_metric_alarm.functions), values(aws_cloudwatch_metric_alarm.track_not_running), values(aws_cloudwatch_metric_alarm.tracked),
-      ]) : alarm.alarm_actions == toset(["arn:aws:sns:eu-west-2:123456789012:page"]) && alarm.ok_actions == toset(["arn:aws:sns:eu-west-2:123456789012:calm"]) &&
-      alarm.tags["Owner"] == "me"
+      for alarm in values(aws_cloudwatch_metric_alarm.this) :
+      alarm.alarm_actions == toset(["arn:aws:sns:eu-west-2:123456789012:page"]) && alarm.ok_actions == toset(["arn:aws:sns:eu-west-2:123456789012:calm"]) && alarm.tags["Owner"] == "me"
     ])
     error_message = "by every alarm"
   }
 
   assert {
-    condition     = keys(aws_cloudwatch_metric_alarm.event_lost) == ["event-lost"]
+    condition     = !contains(keys(aws_cloudwatch_metric_alarm.this), "event-lost-cloudtrail")
     error_message = "without a trail there is no rule for its events"
   }
 
   assert {
-    condition     = length(aws_cloudwatch_metric_alarm.functions["function-throttles"].metric_query) == 5 && length(aws_cloudwatch_metric_alarm.functions["function-errors"].metric_query) == 6
+    condition     = contains(keys(aws_cloudwatch_metric_alarm.this), "send-message-chunk-errors") && !contains(keys(aws_cloudwatch_metric_alarm.this), "send-message-chunk-throttles")
     error_message = "a function with a share of its own is throttled on purpose"
+  }
+
+  assert {
+    condition     = [for name in keys(aws_cloudwatch_metric_alarm.this) : name if endswith(name, "-stopped")] == ["get-messages-2-stopped", "get-messages-stopped"]
+    error_message = "each rule that polls"
+  }
+
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.this["track-not-running"].evaluation_periods == 48
+    error_message = "four hours"
   }
 }
 
-run "no_arns_are_refused" {
+run "polls_that_are_switched_off_have_not_stopped" {
+  command = plan
+
+  variables {
+    get_messages_enabled = false
+    track_alarm_minutes  = 0
+  }
+
+  assert {
+    condition     = [for name in keys(aws_cloudwatch_metric_alarm.this) : name if endswith(name, "-stopped") || name == "track-not-running"] == []
+    error_message = "neither is asked for"
+  }
+}
+
+run "no_such_alarm_by_the_minutes" {
+  command = plan
+
+  variables {
+    get_messages_schedule = "rate(1 day)"
+    poll_alarm_minutes    = 0
+  }
+
+  assert {
+    condition     = [for name in keys(aws_cloudwatch_metric_alarm.this) : name if endswith(name, "-stopped")] == []
+    error_message = "an alarm looks back a day at most"
+  }
+}
+
+run "what_is_none_is_refused" {
   command = plan
 
   variables {
     alarm_actions       = ["page"]
     ok_actions          = ["calm"]
+    poll_alarm_minutes  = 5
     track_alarm_minutes = 12
   }
 
-  expect_failures = [var.alarm_actions, var.ok_actions, var.track_alarm_minutes]
+  expect_failures = [var.alarm_actions, var.ok_actions, var.poll_alarm_minutes, var.track_alarm_minutes]
 }
 
 run "more_than_cloudwatch_takes_is_refused" {
@@ -178,18 +215,20 @@ run "more_than_cloudwatch_takes_is_refused" {
   variables {
     alarm_actions       = [for number in range(6) : "arn:aws:sns:eu-west-2:123456789012:topic-${number}"]
     ok_actions          = [for number in range(6) : "arn:aws:sns:eu-west-2:123456789012:topic-${number}"]
+    poll_alarm_minutes  = 1445
     track_alarm_minutes = 1445
   }
 
-  expect_failures = [var.alarm_actions, var.ok_actions, var.track_alarm_minutes]
+  expect_failures = [var.alarm_actions, var.ok_actions, var.poll_alarm_minutes, var.track_alarm_minutes]
 }
 
 run "an_alarm_that_would_sound_though_all_is_well_is_refused" {
   command = plan
 
   variables {
+    get_messages_schedule   = "rate(31 minutes)"
     track_messages_schedule = "rate(1 hour)"
   }
 
-  expect_failures = [var.track_alarm_minutes]
+  expect_failures = [var.poll_alarm_minutes, var.track_alarm_minutes]
 }
