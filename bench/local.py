@@ -22,6 +22,7 @@ NAME = "bench-mesh"
 REGION = "eu-west-2"
 BUCKET = NAME
 MESSAGES, LEASES = f"{NAME}-messages", f"{NAME}-leases"
+SWITCH = {"S": "switch#send-messages"}
 PREFIX = f"/{NAME}/mesh"
 MACHINE = f"arn:aws:states:{REGION}:123456789012:stateMachine:{NAME}-get-messages"
 # The local AWS lets keys that are no function's do everything.
@@ -86,6 +87,7 @@ class Local(Stack):
                 AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in sorted(attributes)],
                 **(options if indexes else {}),
             )
+        dynamodb.put_item(TableName=MESSAGES, Item={"id": SWITCH, "enabled": {"BOOL": True}})
         definition = {"StartAt": "Done", "States": {"Done": {"Type": "Succeed"}}}
         self.aws("stepfunctions").create_state_machine(
             name=f"{NAME}-get-messages",
@@ -115,8 +117,10 @@ class Local(Stack):
         for table, key in ((MESSAGES, "id"), (LEASES, "lease_id")):
             for page in dynamodb.get_paginator("scan").paginate(TableName=table, ProjectionExpression=key):
                 for start in range(0, len(page["Items"]), 25):
-                    batch = [{"DeleteRequest": {"Key": item}} for item in page["Items"][start : start + 25]]
-                    dynamodb.batch_write_item(RequestItems={table: batch})
+                    items = [item for item in page["Items"][start : start + 25] if item.get("id") != SWITCH]
+                    batch = [{"DeleteRequest": {"Key": item}} for item in items]
+                    if batch:
+                        dynamodb.batch_write_item(RequestItems={table: batch})
         for key in self.keys():
             self.s3.delete_object(Bucket=BUCKET, Key=key)
 

@@ -149,7 +149,6 @@ class Ours(Subject):
             "LEASES_TABLE": LEASES,
             "MAX_ATTEMPTS": "5",
             "MAX_MESSAGE_SIZE": str(100 * 10**9),
-            "SEND_MESSAGES_ENABLED": "true",
             "BUCKET": BUCKET,
             "BUCKET_ARN": f"arn:aws:s3:::{BUCKET}",
             "EVENT_SOURCE": "mesh-client",

@@ -32,7 +32,6 @@ locals {
   }
   lease_environment = { LEASES_TABLE = aws_dynamodb_table.leases.name }
   try_environment   = { MAX_ATTEMPTS = tostring(var.max_attempts) }
-  send_environment  = { SEND_MESSAGES_ENABLED = tostring(var.send_messages_enabled) }
   event_environment = {
     BUCKET_ARN   = aws_s3_bucket.mesh.arn
     EVENT_SOURCE = "mesh-client"
@@ -278,7 +277,7 @@ resource "aws_lambda_function" "send_message_chunk" {
   publish = true
 
   environment {
-    variables = merge(local.environment, local.send_environment, local.bucket_environment, {
+    variables = merge(local.environment, local.bucket_environment, {
       CHUNK_SIZE                  = tostring(var.chunk_size)
       COMPRESS_THRESHOLD          = tostring(var.compress_threshold)
       NEVER_COMPRESS              = tostring(var.never_compress)
@@ -356,7 +355,7 @@ resource "aws_lambda_function" "track_message" {
   publish = true
 
   environment {
-    variables = merge(local.environment, local.send_environment, local.event_environment, {
+    variables = merge(local.environment, local.try_environment, local.event_environment, {
       # Alarms count INFO lines.
       LOG_LEVEL        = var.alarms_enabled && var.log_level != "DEBUG" ? "INFO" : var.log_level
       SEND_MESSAGE_ARN = local.send_message_arn

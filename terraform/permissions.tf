@@ -303,9 +303,10 @@ data "aws_iam_policy_document" "send_message_chunk" {
     ]
   }
 
+  # GetItem: the switch.
   statement {
     sid       = "ClaimAndChangeRows"
-    actions   = ["dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]
+    actions   = ["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]
     resources = [aws_dynamodb_table.messages.arn]
   }
 
@@ -352,9 +353,10 @@ data "aws_iam_policy_document" "track_message" {
     resources = ["${aws_dynamodb_table.messages.arn}/index/due"]
   }
 
+  # GetItem: the switch.
   statement {
     sid       = "ReadAndChangeRows"
-    actions   = ["dynamodb:BatchGetItem", "dynamodb:UpdateItem"]
+    actions   = ["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:UpdateItem"]
     resources = [aws_dynamodb_table.messages.arn]
   }
 

@@ -15,6 +15,8 @@ resource "aws_sfn_state_machine" "send_message" {
   definition = templatefile("${path.module}/state-machines/send-message.asl.json", {
     partition          = local.partition
     send_message_chunk = aws_lambda_function.send_message_chunk.qualified_arn
+    dead_letter_queue  = aws_sqs_queue.send_messages_dead_letter.url
+    messages_table     = aws_dynamodb_table.messages.name
   })
 
   # The execution's data would take object keys into the log.
@@ -67,10 +69,45 @@ data "aws_iam_policy_document" "send_message" {
     actions   = ["events:PutEvents"]
     resources = ["arn:${local.partition}:events:${local.region}:${local.account_id}:event-bus/default"]
   }
+
+  statement {
+    sid       = "NoteAnnouncement"
+    actions   = ["dynamodb:UpdateItem"]
+    resources = [aws_dynamodb_table.messages.arn]
+  }
+
+  statement {
+    sid       = "KeepEvents"
+    actions   = ["sqs:SendMessage"]
+    resources = [aws_sqs_queue.send_messages_dead_letter.arn]
+  }
+
+  # DynamoDB and SQS use the key on behalf of the caller; SQS needs both.
+  statement {
+    sid       = "UseRowsAndQueue"
+    actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
+    resources = [aws_kms_key.mesh.arn]
+    condition {
+      test     = "StringEquals"
+      variable = "kms:ViaService"
+      values   = ["dynamodb.${local.region}.amazonaws.com", "sqs.${local.region}.amazonaws.com"]
+    }
+  }
 }
 
-# A put object starts a send; a copied one only if the caller wants it. The rule stays on while sending is switched
-# off: the function notes what waits.
+# Whether sending is on, as the functions read it at run time: the executions of before a change go on with the settings that
+# they began with. The rule stays on while sending is off: the function notes what waits.
+resource "aws_dynamodb_table_item" "send_messages_switch" {
+  table_name = aws_dynamodb_table.messages.name
+  hash_key   = aws_dynamodb_table.messages.hash_key
+
+  item = jsonencode({
+    id      = { S = "switch#send-messages" }
+    enabled = { BOOL = var.send_messages_enabled }
+  })
+}
+
+# A put object starts a send; a copied one only if the caller wants it.
 
 resource "aws_cloudwatch_event_rule" "send_message_event" {
   name        = local.send_messages_rule
@@ -129,6 +166,7 @@ resource "aws_cloudwatch_event_target" "send_message_event" {
   }
 
   depends_on = [
+    aws_dynamodb_table_item.send_messages_switch,
     aws_iam_role_policy.send_message_event,
     aws_sqs_queue_policy.send_messages_dead_letter,
   ]
@@ -198,6 +236,7 @@ resource "aws_cloudwatch_event_target" "send_message_cloudtrail_event" {
   }
 
   depends_on = [
+    aws_dynamodb_table_item.send_messages_switch,
     aws_iam_role_policy.send_message_event,
     aws_sqs_queue_policy.send_messages_dead_letter,
   ]
@@ -225,7 +264,7 @@ data "aws_iam_policy_document" "start_send_message" {
   }
 }
 
-# Events whose execution EventBridge could not start: objects that nobody sends.
+# Events whose execution EventBridge could not start, or that failed before there was a row: objects that nobody sends.
 resource "aws_sqs_queue" "send_messages_dead_letter" {
   name                      = "${local.send_messages_rule}-dead-letter"
   message_retention_seconds = 1209600

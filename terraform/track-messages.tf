@@ -80,8 +80,8 @@ resource "aws_cloudwatch_event_target" "track_messages" {
   role_arn  = aws_iam_role.track_messages_event.arn
   input     = jsonencode({})
 
-  # EventBridge starts an execution with the role's policy.
-  depends_on = [aws_iam_role_policy.track_messages_event]
+  # EventBridge starts an execution with the role's policy, and the function reads the switch.
+  depends_on = [aws_dynamodb_table_item.send_messages_switch, aws_iam_role_policy.track_messages_event]
 }
 
 resource "aws_iam_role" "track_messages_event" {

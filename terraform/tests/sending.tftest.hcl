@@ -29,17 +29,21 @@ run "by_default_a_put_object_is_sent" {
 
   assert {
     condition = {
-      for name in ["SEND_COPIED_OBJECTS", "SEND_MESSAGES_ENABLED", "SET_LOCAL_ID", "USE_S3_KEY_FOR_MEX_FILENAME", "VERIFY_CHECKS_COMMON_NAME", "VERIFY_SSL"] :
+      for name in ["SEND_COPIED_OBJECTS", "SET_LOCAL_ID", "USE_S3_KEY_FOR_MEX_FILENAME", "VERIFY_CHECKS_COMMON_NAME", "VERIFY_SSL"] :
       name => aws_lambda_function.send_message_chunk.environment[0].variables[name]
       } == {
       SEND_COPIED_OBJECTS         = "false"
-      SEND_MESSAGES_ENABLED       = "true"
       SET_LOCAL_ID                = "true"
       USE_S3_KEY_FOR_MEX_FILENAME = "false"
       VERIFY_CHECKS_COMMON_NAME   = "true"
       VERIFY_SSL                  = "true"
     }
     error_message = "what the function is told"
+  }
+
+  assert {
+    condition     = jsondecode(aws_dynamodb_table_item.send_messages_switch.item) == { id = { S = "switch#send-messages" }, enabled = { BOOL = true } }
+    error_message = "sending is on"
   }
 
   assert {
@@ -61,8 +65,8 @@ run "switched_off_objects_are_still_noticed" {
   }
 
   assert {
-    condition     = alltrue([for function in [aws_lambda_function.send_message_chunk, aws_lambda_function.track_message] : function.environment[0].variables["SEND_MESSAGES_ENABLED"] == "false"])
-    error_message = "the functions that send and take up sends are told"
+    condition     = jsondecode(aws_dynamodb_table_item.send_messages_switch.item).enabled.BOOL == false
+    error_message = "the functions that send and take up sends read it"
   }
 }
 

@@ -6,6 +6,8 @@ mod inbound;
 mod inbound_table;
 mod outbound;
 mod outbound_table;
+mod stuck;
+mod switch;
 mod table;
 mod tracked;
 mod tracked_table;
@@ -13,6 +15,8 @@ mod tracked_table;
 pub use due::{Cursor, Due, DueRows, Page};
 pub use inbound::{AcknowledgedRows, Begun, KnownRows, Received, ReceivingRows};
 pub use outbound::{Claim, Claimed, FIRST_LOOK, Hold, OutboundRows, Posting};
+pub use stuck::StuckRows;
+pub use switch::SendSwitch;
 pub use table::DynamoRows;
 pub use tracked::{Outcome, TrackedRows};
 
@@ -80,6 +84,8 @@ pub struct Row {
     pub timestamp: Option<String>,
     /// ISO 8601: when the row was changed last.
     pub updated_at: Option<String>,
+    /// ISO 8601: when tracking last found the received message still waiting in MESH.
+    pub checked_at: Option<String>,
     /// Epoch seconds: when DynamoDB may delete a closed row.
     pub expires_at: Option<i64>,
     /// ISO 8601: when the first chunk was last posted.
@@ -98,7 +104,7 @@ pub struct Row {
     pub upload_id: Option<String>,
     /// The service desk has put an acknowledged message back: it is stored once more.
     pub redelivered: Option<bool>,
-    /// The event that tells of the stored message, or of what became of a sent one, was put.
+    /// The event that tells of the status was put.
     pub announced: Option<bool>,
 }
 

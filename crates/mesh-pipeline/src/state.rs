@@ -189,7 +189,10 @@ pub struct SendResponse {
     /// Seconds to wait before the next call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wait_seconds: Option<u64>,
-    /// Why nothing was sent, for a result that is no failure: `duplicate`, `ignored` or `waiting`.
+    /// How many invocations of this execution have ended with work left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rounds: Option<u32>,
+    /// What became of it where nothing was sent and nothing failed: `duplicate`, `ignored`, `waiting` or `continued`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<&'static str>,
     /// The event that tells of the sent message.
@@ -228,7 +231,7 @@ pub struct Tick {
 /// A row whose event the state machine puts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Announced {
-    /// `out#…`.
+    /// The row's id.
     pub row: String,
     /// What the event tells.
     pub status: Status,

@@ -51,6 +51,17 @@ const QUIET: Duration = Duration::minutes(10);
 const SHORTEST_PAUSE: std::time::Duration = std::time::Duration::from_secs(30);
 const LONGEST_PAUSE: std::time::Duration = std::time::Duration::from_hours(1);
 
+// So many invocations an execution may end with work left: a round is at most 273 events of its 25,000, and the wait for
+// the first one up to 4,500. The sweep goes on in another execution.
+const MAX_ROUNDS: u32 = 50;
+
+/// One invocation of an execution.
+struct Turn {
+    invocation: Invocation,
+    /// How many before it ended with work left.
+    rounds: u32,
+}
+
 /// Answers one request.
 ///
 /// # Errors
@@ -60,18 +71,23 @@ pub async fn handle<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource
     invocation: Invocation,
     request: Value,
 ) -> Result<SendResponse, Error> {
+    let rounds = request.get("rounds").and_then(Value::as_u64);
+    let turn = Turn {
+        invocation,
+        rounds: rounds.map_or(0, |rounds| rounds.try_into().unwrap_or(MAX_ROUNDS)),
+    };
     match trigger::parse(&request, send.settings.send_copied_objects)? {
         Trigger::Other(why) => {
             info!(why, "ignored");
             Ok(ended("ignored", None))
         }
-        Trigger::Put(put) => send.put(put, &invocation).await,
-        Trigger::Row(row) => send.row(&row, &invocation).await,
+        Trigger::Put(put) => send.put(put, &turn).await,
+        Trigger::Row(row) => send.row(&row, &turn).await,
     }
 }
 
 impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O, S> {
-    async fn put(&self, put: Put, invocation: &Invocation) -> Result<SendResponse, Error> {
+    async fn put(&self, put: Put, turn: &Turn) -> Result<SendResponse, Error> {
         let Put { bucket, key, .. } = &put;
         info!(
             logReference = "MESHSEND0001",
@@ -85,12 +101,16 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
                 self.settings.bucket
             ))));
         }
-        self.check_age(&put)?;
+        if let Some(error) = self.stale(&put) {
+            let version = put.version_id.as_deref().unwrap_or("null");
+            let row = layout::outbound_row(bucket, key, &put.missing_identity());
+            return self.refuse(&row, &put, version, turn, error).await;
+        }
         let Some(object) = self.objects.find(key, put.version_id.as_deref()).await? else {
             let version = put.version_id.as_deref().unwrap_or("null");
             let error = chunk::gone(key, version);
             let row = layout::outbound_row(bucket, key, &put.missing_identity());
-            return self.refuse(&row, &put, version, invocation, error).await;
+            return self.refuse(&row, &put, version, turn, error).await;
         };
         if put.is_older_than(&object) {
             info!(
@@ -112,7 +132,7 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
             Ok(planned) => planned,
             Err(error) if error.is_of_the_message() => {
                 return self
-                    .refuse(&row, &put, &object.version_id, invocation, error)
+                    .refuse(&row, &put, &object.version_id, turn, error)
                     .await;
             }
             Err(error) => return Err(error),
@@ -133,7 +153,7 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
         };
         let claimed = self
             .rows
-            .claim(&claim, &invocation.execution, until(invocation))
+            .claim(&claim, &turn.invocation.execution, until(&turn.invocation))
             .await?;
         if matches!(claimed, Claimed::Mine(_)) {
             info!(
@@ -148,7 +168,7 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
                 "will send"
             );
         }
-        self.claimed(claimed, Some(parameters), invocation).await
+        self.claimed(claimed, Some(parameters), turn).await
     }
 
     /// How the object is to be sent: as its metadata say, or its mapping, which its row pins once there is one.
@@ -170,26 +190,24 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
         parameters::read(object, route, file_name)
     }
 
-    async fn row(&self, row: &str, invocation: &Invocation) -> Result<SendResponse, Error> {
+    async fn row(&self, row: &str, turn: &Turn) -> Result<SendResponse, Error> {
         let claimed = self
             .rows
-            .resume(row, &invocation.execution, until(invocation))
+            .resume(row, &turn.invocation.execution, until(&turn.invocation))
             .await?;
-        self.claimed(claimed, None, invocation).await
+        self.claimed(claimed, None, turn).await
     }
 
     // After so long the row of an event may have expired, and a repeat of it could not be told from a new one.
-    fn check_age(&self, put: &Put) -> Result<(), Error> {
-        let kept = Duration::days(self.settings.rows.retention_days.into());
-        match put.time {
-            Some(time) if clock::now() - time > kept => {
-                Err(Error::StaleEvent(Fault::new(format!(
-                    "the event is older than the {} days for which rows are kept, so it can't be told whether s3://{}/{} was sent; put the object again to send it",
-                    self.settings.rows.retention_days, put.bucket, put.key
-                ))))
-            }
-            _ => Ok(()),
-        }
+    fn stale(&self, put: &Put) -> Option<Error> {
+        let days = self.settings.rows.retention_days;
+        let stale = clock::now() - put.time? > Duration::days(days.into());
+        stale.then(|| {
+            Error::StaleEvent(Fault::new(format!(
+                "the event is older than the {days} days for which rows are kept, so it can't be told whether s3://{}/{} was sent; put the object again to send it",
+                put.bucket, put.key
+            )))
+        })
     }
 
     async fn refuse(
@@ -197,7 +215,7 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
         row: &str,
         put: &Put,
         version_id: &str,
-        invocation: &Invocation,
+        turn: &Turn,
         error: Error,
     ) -> Result<SendResponse, Error> {
         let known = self
@@ -207,13 +225,13 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
                 &put.bucket,
                 &put.key,
                 version_id,
-                &invocation.execution,
+                &turn.invocation.execution,
                 &error,
             )
             .await?;
         // What was claimed before is decided by its row: it may have been sent, or be half-way.
         if known {
-            return self.row(row, invocation).await;
+            return self.row(row, turn).await;
         }
         Err(error)
     }
@@ -229,8 +247,9 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
         &self,
         claimed: Claimed,
         known: Option<Parameters>,
-        invocation: &Invocation,
+        turn: &Turn,
     ) -> Result<SendResponse, Error> {
+        let invocation = &turn.invocation;
         let row = match claimed {
             Claimed::Mine(row) => row,
             // This execution's own work, done before the answer was lost.
@@ -264,19 +283,43 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
             execution: invocation.execution.clone(),
             attempts: row.attempts.unwrap_or_default(),
         };
-        let result = Box::pin(self.transfer(row, &hold, known, invocation)).await;
-        let Err(failure) = result else {
-            return result;
+        let response = match Box::pin(self.transfer(row, &hold, known, invocation)).await {
+            Ok(response) => response,
+            Err(failure) => {
+                // MESH has said when to come back: the state machine waits for that, within reason.
+                let pause = failure
+                    .retry_after()
+                    .map(|pause| pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE));
+                self.note(&hold, &failure, pause, invocation).await;
+                match pause {
+                    Some(pause) => transfer::waiting(&hold.row, pause),
+                    None => return Err(failure),
+                }
+            }
         };
-        // MESH has said when to come back: the state machine waits for that, within reason.
-        let pause = failure
-            .retry_after()
-            .map(|pause| pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE));
-        self.note(&hold, &failure, pause, invocation).await;
-        match pause {
-            Some(pause) => Ok(transfer::waiting(&hold.row, pause)),
-            None => Err(failure),
+        if response.complete {
+            return Ok(response);
         }
+        self.go_on(response, &hold, turn.rounds + 1).await
+    }
+
+    // In another invocation of this execution, or in another execution.
+    async fn go_on(
+        &self,
+        response: SendResponse,
+        hold: &Hold,
+        rounds: u32,
+    ) -> Result<SendResponse, Error> {
+        if rounds < MAX_ROUNDS {
+            return Ok(SendResponse {
+                rounds: Some(rounds),
+                ..response
+            });
+        }
+        let wait = Duration::seconds(response.wait_seconds.unwrap_or_default().cast_signed());
+        self.rows.postpone(hold, clock::now() + wait).await?;
+        info!(row = hold.row, rounds, "left to the sweep");
+        Ok(ended("continued", Some(hold.row.clone())))
     }
 
     async fn note(

@@ -82,7 +82,6 @@ mod tests {
             on_uncertain_send: OnUncertain::Hold,
             use_s3_key_for_mex_filename: false,
             send_copied_objects: false,
-            send_messages_enabled: true,
         }
     }
 

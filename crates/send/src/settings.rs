@@ -36,8 +36,6 @@ pub struct Settings {
     pub use_s3_key_for_mex_filename: bool,
     /// `SEND_COPIED_OBJECTS`: a copied object is sent as well.
     pub send_copied_objects: bool,
-    /// `SEND_MESSAGES_ENABLED`: false: no message is begun.
-    pub send_messages_enabled: bool,
 }
 
 /// What to do when it can't be known whether MESH has a message.
@@ -83,7 +81,6 @@ impl Settings {
             on_uncertain_send: reader.value("ON_UNCERTAIN_SEND"),
             use_s3_key_for_mex_filename: reader.value("USE_S3_KEY_FOR_MEX_FILENAME"),
             send_copied_objects: reader.value("SEND_COPIED_OBJECTS"),
-            send_messages_enabled: reader.value("SEND_MESSAGES_ENABLED"),
         }
     }
 }

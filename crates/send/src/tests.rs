@@ -53,7 +53,6 @@ fn sender() -> Sender {
                 on_uncertain_send: OnUncertain::Hold,
                 use_s3_key_for_mex_filename: false,
                 send_copied_objects: false,
-                send_messages_enabled: true,
             },
         },
         world,
@@ -275,17 +274,16 @@ async fn an_answer_that_the_state_machine_lost_is_given_again() {
 
 #[tokio::test]
 async fn while_sending_is_switched_off_objects_wait_and_nothing_is_dropped() {
-    let mut sender = with_object(SHORT);
-    sender.send.settings.send_messages_enabled = false;
+    let sender = with_object(SHORT);
+    sender.world.state().sending_is_off = true;
     let response = sender.run("e1", put(Some("v1"))).await.unwrap();
     assert_eq!(ended(&response), WAITING);
     assert_eq!(sender.world.state().posts, 0);
     let row = sender.row();
     assert_eq!(row.status, Some(Status::Claimed));
-    assert_eq!(row.due.as_deref(), Some("send"));
+    assert_eq!(row.due.as_deref(), Some("switch"));
     assert!(row.next_attempt_at.unwrap() <= clock::iso(clock::now()));
-    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    sender.send.settings.send_messages_enabled = true;
+    sender.world.state().sending_is_off = false;
     let response = sender.run("e2", resume()).await.unwrap();
     assert_eq!(ended(&response), SENT);
     assert_eq!(sender.bodies(), ["short"]);
@@ -293,14 +291,50 @@ async fn while_sending_is_switched_off_objects_wait_and_nothing_is_dropped() {
 
 #[tokio::test]
 async fn what_is_under_way_when_sending_is_switched_off_goes_on() {
-    let mut sender = with_object(LONG);
+    let sender = with_object(LONG);
     let short = Duration::seconds(30);
     sender
         .run_until("e1", short, put(Some("v1")))
         .await
         .unwrap();
-    sender.send.settings.send_messages_enabled = false;
+    sender.world.state().sending_is_off = true;
     let response = sender.run("e1", resume()).await.unwrap();
+    assert_eq!(ended(&response), SENT);
+    assert_eq!(sender.bodies(), [String::from_utf8_lossy(LONG)]);
+}
+
+#[tokio::test]
+async fn what_would_be_posted_anew_after_sending_was_switched_off_waits() {
+    let sender = with_object(SHORT);
+    sender
+        .world
+        .state()
+        .answers
+        .push_back(Answer::Refused(Error::Throttled(Fault::new("slowly"))));
+    sender.run("e1", put(Some("v1"))).await.unwrap_err();
+    sender.world.state().sending_is_off = true;
+    let response = sender.run("e1", put(Some("v1"))).await.unwrap();
+    assert_eq!(ended(&response), WAITING);
+    assert_eq!(sender.world.state().posts, 1);
+}
+
+#[tokio::test]
+async fn an_execution_that_has_gone_round_often_leaves_the_rest_to_the_sweep() {
+    let sender = with_object(LONG);
+    let short = Duration::seconds(30);
+    let first = sender
+        .run_until("e1", short, put(Some("v1")))
+        .await
+        .unwrap();
+    assert_eq!((first.complete, first.rounds), (false, Some(1)));
+    let request = json!({"row": row_id(), "rounds": super::MAX_ROUNDS - 1});
+    let last = sender.run_until("e1", short, request).await.unwrap();
+    assert_eq!(ended(&last), (true, Some("continued"), 0));
+    let row = sender.row();
+    assert_eq!(row.due.as_deref(), Some("send"));
+    assert!(row.next_attempt_at.unwrap() <= clock::iso(clock::now()));
+    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    let response = sender.run("e2", resume()).await.unwrap();
     assert_eq!(ended(&response), SENT);
     assert_eq!(sender.bodies(), [String::from_utf8_lossy(LONG)]);
 }
@@ -393,10 +427,10 @@ async fn a_mapping_that_can_not_be_read_now_is_no_fault_of_the_object() {
 #[tokio::test]
 async fn a_mapping_that_changes_after_the_claim_does_not_readdress_the_object() {
     let mut sender = mapped(&MAPPED, &[]);
-    sender.send.settings.send_messages_enabled = false;
+    sender.world.state().sending_is_off = true;
     sender.run("e1", put(Some("v1"))).await.unwrap();
     sender.world.state().parameters.clear();
-    sender.send.settings.send_messages_enabled = true;
+    sender.world.state().sending_is_off = false;
     sender.send.mappings = Mappings::new(sender.world.clone(), "/live-mesh/mesh");
     let response = sender.run("e1", resume()).await.unwrap();
     assert_eq!(ended(&response), SENT);
@@ -460,6 +494,20 @@ async fn a_post_that_never_reached_mesh_is_made_again() {
     assert_eq!(ended(&response), SENT);
     assert_eq!(sender.world.state().posts, 2);
     assert_eq!(sender.bodies(), ["short"]);
+}
+
+#[tokio::test]
+async fn what_mesh_may_have_forgotten_is_held() {
+    let sender = with_object(SHORT);
+    uncertain(&sender, Answer::NoEffect).await;
+    sender.world.change(&row_id(), |row| {
+        row.posted_at = Some(ago(Duration::days(15)));
+        row.answer_due_at = Some(ago(Duration::days(15)));
+    });
+    let error = sender.run("e1", resume()).await.unwrap_err();
+    assert_eq!(error.name(), "UncertainSend");
+    assert_eq!(sender.row().status, Some(Status::Held));
+    assert_eq!(sender.world.state().posts, 1);
 }
 
 #[tokio::test]
@@ -760,11 +808,17 @@ async fn an_event_without_version_sends_no_later_object() {
 async fn an_event_that_is_older_than_the_rows_is_refused() {
     let sender = with_object(SHORT);
     let time = clock::now() - Duration::days(91);
-    for event in [put_at(Some("v1"), time), recorded(Some("v1"), time)] {
-        let error = sender.run("e1", event).await.unwrap_err();
-        assert_eq!(error.name(), "StaleEvent");
-    }
-    assert!(sender.world.state().rows.is_empty());
+    let error = sender
+        .run("e1", put_at(Some("v1"), time))
+        .await
+        .unwrap_err();
+    assert_eq!(error.name(), "StaleEvent");
+    let row = sender.row();
+    assert_eq!(row.status, Some(Status::Failed));
+    assert!(row.error.unwrap().starts_with("StaleEvent"));
+    // Its row answers for it from now on.
+    let again = sender.run("e2", recorded(Some("v1"), time)).await.unwrap();
+    assert_eq!(ended(&again).1, Some("duplicate"));
     assert_eq!(sender.world.state().posts, 0);
 }
 

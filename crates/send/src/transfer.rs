@@ -59,8 +59,8 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
         loop {
             let started = clock::now();
             next = match next {
-                Next::First if !self.settings.send_messages_enabled => {
-                    self.rows.postpone(hold, clock::now()).await?;
+                Next::First if !self.rows.sending_is_on().await? => {
+                    self.rows.wait_for_switch(hold).await?;
                     info!(
                         row = hold.row,
                         "waits: send_messages_enabled is false; it is sent once that is true again"

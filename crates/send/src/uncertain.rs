@@ -13,6 +13,9 @@ use crate::outbox::Outbox;
 use crate::settings::OnUncertain;
 use crate::transfer::{Next, Work};
 
+// MESH forgets a message after 30 days: beyond this age it may have known it.
+const REMEMBERS: Duration = Duration::days(14);
+
 // MESH's clock and ours may differ by this much.
 const CLOCKS: Duration = Duration::minutes(2);
 
@@ -59,6 +62,7 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
             )))),
         }
     }
+
     // What comes next, or why it can't be known.
     async fn ask(
         &self,
@@ -70,6 +74,11 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
         };
         let tracking = match self.outbox.look_up(&work.mailbox, local_id).await {
             Ok(Ok(LocalIdLookup::One(tracking))) => tracking,
+            Ok(Ok(LocalIdLookup::NotFound)) if clock::now() - posted_at > REMEMBERS => {
+                return Ok(Err(
+                    "so long afterwards MESH may have forgotten the message".to_owned(),
+                ));
+            }
             Ok(Ok(LocalIdLookup::NotFound)) => return Ok(Ok(Next::First)),
             Ok(Ok(LocalIdLookup::Several)) => {
                 return Ok(Err("MESH has several messages with its local id".to_owned()));

@@ -1,16 +1,17 @@
 //! What became of a sent message.
 
-use mesh_client::{MailboxId, MessageId, Tracking};
-use mesh_pipeline::events::{DELIVERED, Entry, UNDELIVERED};
-use mesh_pipeline::rows::{DueRows, FIRST_LOOK, Outcome, Row, Status, TrackedRows};
+use mesh_client::Tracking;
+use mesh_pipeline::events::{DELIVERED, Entry, SENT, UNDELIVERED};
+use mesh_pipeline::rows::{FIRST_LOOK, Outcome, Row, Status};
 use mesh_pipeline::state::Announced;
-use mesh_pipeline::{Error, Fault, clock};
+use mesh_pipeline::{Error, clock};
 use time::{Duration, OffsetDateTime};
-use tracing::info;
+use tracing::{info, warn};
 
-use crate::Track;
-use crate::outbox::Outbox;
+use crate::mailboxes::Mailboxes;
 use crate::sends::Sends;
+use crate::stuck::names;
+use crate::{Rows, Track};
 
 // MESH asks for tracking to be rare, and recipients may take hours.
 const LONGEST_PAUSE: Duration = Duration::hours(6);
@@ -22,14 +23,12 @@ const TRACKED_FOR: Duration = Duration::days(35);
 // An event that was not put by then, because the execution ended, is put again.
 const REPEAT_AFTER: Duration = Duration::minutes(10);
 
-impl<M: Outbox, R: DueRows + TrackedRows, E: Sends> Track<M, R, E> {
+impl<M: Mailboxes, R: Rows, E: Sends> Track<M, R, E> {
     /// Asks MESH about a message; the event, if there is something to tell.
     pub(crate) async fn follow(&self, row: &Row) -> Result<Option<(Entry, Announced)>, Error> {
         let now = clock::now();
-        let untold = row.announced != Some(true);
-        if row.status == Some(Status::Delivered)
-            || (row.status == Some(Status::Undelivered) && untold)
-        {
+        // A delivered message is due only until it was told of.
+        if row.announced != Some(true) {
             let mine = self.rows.look(row, now + REPEAT_AFTER).await?;
             return Ok(mine.then(|| self.tell(row)).flatten());
         }
@@ -67,31 +66,30 @@ impl<M: Outbox, R: DueRows + TrackedRows, E: Sends> Track<M, R, E> {
         let Some(row) = concluded.await? else {
             return Ok(None);
         };
-        info!(
-            logReference = "MESHTRACK0003",
-            row = row.id,
-            mailbox = row.mailbox,
-            message_id = row.message_id,
-            status = status.as_str(),
-            status_code = row.status_code,
-            "the message has come to its end"
-        );
+        if status == Status::Delivered {
+            info!(
+                logReference = "MESHTRACK0003",
+                row = row.id,
+                mailbox = row.mailbox,
+                message_id = row.message_id,
+                "delivered"
+            );
+        } else {
+            warn!(
+                logReference = "MESHTRACK0007",
+                row = row.id,
+                mailbox = row.mailbox,
+                message_id = row.message_id,
+                status_code = row.status_code,
+                "undelivered"
+            );
+        }
         Ok(self.tell(&row))
     }
 
     async fn ask(&self, row: &Row) -> Result<Tracking, Error> {
-        let parsed = (|| {
-            let mailbox: MailboxId = row.mailbox.as_deref()?.parse().ok()?;
-            let message: MessageId = row.message_id.as_deref()?.parse().ok()?;
-            Some((mailbox, message))
-        })();
-        let Some((mailbox, message)) = parsed else {
-            return Err(Error::InvalidInput(Fault::new(format!(
-                "row {} lacks its mailbox or message id; remove or correct it",
-                row.id
-            ))));
-        };
-        self.outbox.track(&mailbox, &message).await
+        let (mailbox, message) = names(row)?;
+        self.mesh.track(&mailbox, &message).await
     }
 
     async fn end(&self, row: &Row, why: &str) -> Result<Option<(Entry, Announced)>, Error> {
@@ -109,10 +107,12 @@ impl<M: Outbox, R: DueRows + TrackedRows, E: Sends> Track<M, R, E> {
 
     fn tell(&self, row: &Row) -> Option<(Entry, Announced)> {
         let status = row.status?;
-        let (what, again_at) = match status {
+        let (what, pause) = match status {
+            Status::Sent => (SENT, Some(FIRST_LOOK)),
             Status::Delivered => (DELIVERED, None),
-            _ => (UNDELIVERED, Some(clock::iso(clock::now() + PUT_BACK_PAUSE))),
+            _ => (UNDELIVERED, Some(PUT_BACK_PAUSE)),
         };
+        let again_at = pause.map(|pause| clock::iso(clock::now() + pause));
         let announced = Announced {
             row: row.id.clone(),
             status,

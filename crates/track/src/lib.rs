@@ -1,9 +1,10 @@
 #![doc = include_str!("../README.md")]
 
 mod follow;
-mod outbox;
+mod mailboxes;
 mod sends;
 mod settings;
+mod stuck;
 mod sweep;
 
 use std::time::Duration;
@@ -11,20 +12,22 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream;
 use mesh_pipeline::events::Entry;
-use mesh_pipeline::rows::{Cursor, Due, DueRows, Row, TrackedRows};
+use mesh_pipeline::rows::{
+    AcknowledgedRows, Cursor, Due, DueRows, Row, SendSwitch, StuckRows, TrackedRows,
+};
 use mesh_pipeline::state::{Announced, Invocation, Tick, TrackRequest, TrackResponse};
 use mesh_pipeline::{Error, Fault, clock};
 use time::OffsetDateTime;
 use tracing::{error, info};
 
-pub use outbox::Outbox;
+pub use mailboxes::Mailboxes;
 pub use sends::{SendMachine, Sends};
 pub use settings::Settings;
 
 /// What the function works with.
 pub struct Track<M, R, E> {
     /// MESH.
-    pub outbox: M,
+    pub mesh: M,
     /// What is due, and what became of it.
     pub rows: R,
     /// The state machine that sends.
@@ -32,6 +35,10 @@ pub struct Track<M, R, E> {
     /// Names and switches.
     pub settings: Settings,
 }
+
+/// What the function does with rows.
+pub trait Rows: DueRows + TrackedRows + StuckRows + AcknowledgedRows + SendSwitch {}
+impl<R: DueRows + TrackedRows + StuckRows + AcknowledgedRows + SendSwitch> Rows for R {}
 
 // What is left of an invocation must be enough to answer.
 const MARGIN: Duration = Duration::from_secs(20);
@@ -50,11 +57,15 @@ const MAX_ROUNDS: u32 = 200;
 // The rest waits for the next tick: MESH and the account's Lambdas have other things to do.
 const MAX_STARTS: u32 = 1_000;
 
+// The sweep starts an open send minutes after it is due, and polling goes on with a message sooner still.
+const SEND_OVERDUE: time::Duration = time::Duration::hours(6);
+const RECEIVE_OVERDUE: time::Duration = time::Duration::days(1);
+
 /// Answers one request.
 ///
 /// # Errors
 /// See the crate's documentation.
-pub async fn handle<M: Outbox, R: DueRows + TrackedRows, E: Sends>(
+pub async fn handle<M: Mailboxes, R: Rows, E: Sends>(
     track: &Track<M, R, E>,
     invocation: Invocation,
     request: TrackRequest,
@@ -62,7 +73,10 @@ pub async fn handle<M: Outbox, R: DueRows + TrackedRows, E: Sends>(
     for told in &request.announced {
         track.mark(told).await?;
     }
-    let mut tick = request.tick.unwrap_or_else(|| track.begin());
+    let mut tick = match request.tick {
+        Some(tick) => tick,
+        None => track.begin().await?,
+    };
     let mut told = Vec::new();
     let mut ended = tick.rounds >= MAX_ROUNDS;
     tick.rounds += 1;
@@ -76,6 +90,11 @@ pub async fn handle<M: Outbox, R: DueRows + TrackedRows, E: Sends>(
         if left.is_zero() {
             break;
         }
+        // What is being received has its beginning's time.
+        let by = match tick.due {
+            Due::Receive | Due::Poison => by - stuck::SETTLED,
+            _ => by,
+        };
         let page = track
             .rows
             .due(tick.due, by, tick.after.as_ref(), PAGE)
@@ -94,6 +113,7 @@ pub async fn handle<M: Outbox, R: DueRows + TrackedRows, E: Sends>(
             failed = tick.failed,
             "tick done"
         );
+        track.take_stock(by).await?;
     }
     let (events, announced): (Vec<Entry>, _) = told.into_iter().unzip();
     Ok(TrackResponse {
@@ -110,13 +130,20 @@ pub async fn handle<M: Outbox, R: DueRows + TrackedRows, E: Sends>(
 
 // Whether that was all.
 fn go_on(tick: &mut Tick, next: Option<Cursor>) -> bool {
-    let enough = tick.due == Due::Send && tick.started >= MAX_STARTS;
+    let starts = matches!(tick.due, Due::Switch | Due::Send);
+    let enough = starts && tick.started >= MAX_STARTS;
     tick.after = next.filter(|_| !enough);
     if tick.after.is_some() {
         return false;
     }
-    let was = std::mem::replace(&mut tick.due, Due::Track);
-    was != Due::Send
+    tick.due = match tick.due {
+        Due::Switch if !enough => Due::Send,
+        Due::Switch | Due::Send => Due::Track,
+        Due::Track => Due::Receive,
+        Due::Receive => Due::Poison,
+        Due::Poison | Due::Held => return true,
+    };
+    false
 }
 
 fn left(invocation: &Invocation) -> Duration {
@@ -124,20 +151,36 @@ fn left(invocation: &Invocation) -> Duration {
     (left - clock::now()).try_into().unwrap_or_default()
 }
 
-impl<M: Outbox, R: DueRows + TrackedRows, E: Sends> Track<M, R, E> {
-    fn begin(&self) -> Tick {
-        Tick {
+impl<M: Mailboxes, R: Rows, E: Sends> Track<M, R, E> {
+    async fn begin(&self) -> Result<Tick, Error> {
+        let sending = self.rows.sending_is_on().await?;
+        Ok(Tick {
             by: clock::iso(clock::now()),
-            due: if self.settings.send_messages_enabled {
-                Due::Send
-            } else {
-                Due::Track
-            },
+            // What is under way goes on while sending is switched off.
+            due: if sending { Due::Switch } else { Due::Send },
             after: None,
             rounds: 0,
             started: 0,
             failed: 0,
-        }
+        })
+    }
+
+    // For the alarms.
+    async fn take_stock(&self, by: OffsetDateTime) -> Result<(), Error> {
+        let held = self.rows.count(Due::Held, None).await?;
+        let poison = self.rows.count(Due::Poison, None).await?;
+        let waiting = self.rows.count(Due::Switch, None).await?;
+        let sends = self.rows.count(Due::Send, Some(by - SEND_OVERDUE)).await?;
+        let overdue = sends
+            + self
+                .rows
+                .count(Due::Receive, Some(by - RECEIVE_OVERDUE))
+                .await?;
+        info!(
+            logReference = "MESHTRACK0006",
+            held, poison, overdue, waiting, "state of the rows"
+        );
+        Ok(())
     }
 
     async fn mark(&self, told: &Announced) -> Result<(), Error> {
@@ -160,8 +203,9 @@ impl<M: Outbox, R: DueRows + TrackedRows, E: Sends> Track<M, R, E> {
         let mut results = stream::iter(&rows)
             .map(|row| async move {
                 let result = match due {
-                    Due::Send => self.start(row).await.map(|()| None),
+                    Due::Switch | Due::Send => self.start(row).await.map(|()| None),
                     Due::Track => self.follow(row).await,
+                    Due::Receive | Due::Poison => self.finish(row).await,
                     // An operator's.
                     Due::Held => Ok(None),
                 };
@@ -174,7 +218,7 @@ impl<M: Outbox, R: DueRows + TrackedRows, E: Sends> Track<M, R, E> {
             waiting -= 1;
             match result {
                 Ok(news) => {
-                    tick.started += u32::from(due == Due::Send);
+                    tick.started += u32::from(matches!(due, Due::Switch | Due::Send));
                     told.extend(news);
                 }
                 Err(failure) => {

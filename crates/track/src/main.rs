@@ -20,7 +20,7 @@ async fn wire() -> Result<Track<Mesh<DeployedSource>, DynamoRows, SendMachine>, 
     let settings = from_env(Settings::read)?;
     let aws = aws::sdk_config().await;
     Ok(Track {
-        outbox: Mesh::deployed(settings.mesh.clone(), &aws),
+        mesh: Mesh::deployed(settings.mesh.clone(), &aws),
         rows: DynamoRows::new(aws_sdk_dynamodb::Client::new(&aws), &settings.rows),
         sends: SendMachine::new(
             aws_sdk_sfn::Client::new(&aws),

@@ -14,8 +14,8 @@ pub struct Settings {
     pub labels: EventLabels,
     /// `SEND_MESSAGE_ARN`: the state machine that sends.
     pub send_message_arn: String,
-    /// `SEND_MESSAGES_ENABLED`: false: no send is started.
-    pub send_messages_enabled: bool,
+    /// `MAX_ATTEMPTS`: a message that failed so often is poison.
+    pub max_attempts: u32,
 }
 
 impl Settings {
@@ -26,7 +26,7 @@ impl Settings {
             rows: RowSettings::read(reader),
             labels: EventLabels::read(reader),
             send_message_arn: reader.text("SEND_MESSAGE_ARN"),
-            send_messages_enabled: reader.value("SEND_MESSAGES_ENABLED"),
+            max_attempts: reader.bounded("MAX_ATTEMPTS", 1..=100),
         }
     }
 }

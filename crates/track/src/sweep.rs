@@ -1,14 +1,14 @@
 //! Open sends whose time has passed are started again.
 
-use mesh_pipeline::rows::{DueRows, Row, TrackedRows};
+use mesh_pipeline::rows::Row;
 use mesh_pipeline::{Error, clock};
 use tracing::info;
 
-use crate::Track;
-use crate::outbox::Outbox;
+use crate::mailboxes::Mailboxes;
 use crate::sends::Sends;
+use crate::{Rows, Track};
 
-impl<M: Outbox, R: DueRows + TrackedRows, E: Sends> Track<M, R, E> {
+impl<M: Mailboxes, R: Rows, E: Sends> Track<M, R, E> {
     /// Starts the send of a row. The row stays as it is: the execution takes it, or finds that another one has.
     pub(crate) async fn start(&self, row: &Row) -> Result<(), Error> {
         let attempts = row.attempts.unwrap_or_default();

@@ -5,14 +5,17 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use mesh_client::{MailboxId, MessageId, Tracking};
 use mesh_pipeline::events::EventLabels;
-use mesh_pipeline::rows::{Cursor, Due, DueRows, Outcome, Page, Row, Status, TrackedRows};
+use mesh_pipeline::rows::{
+    AcknowledgedRows, Cursor, Due, DueRows, Outcome, Page, Row, SendSwitch, Status, StuckRows,
+    TrackedRows,
+};
 use mesh_pipeline::settings::{MeshSettings, RowSettings};
 use mesh_pipeline::state::{Invocation, TrackRequest, TrackResponse};
 use mesh_pipeline::{Error, Fault, clock};
 use serde_json::json;
 use time::{Duration, OffsetDateTime};
 
-use super::{MAX_ROUNDS, MAX_STARTS, Outbox, Sends, Settings, Track, handle};
+use super::{MAX_ROUNDS, MAX_STARTS, Mailboxes, Sends, Settings, Track, handle};
 
 #[derive(Default)]
 struct State {
@@ -24,6 +27,10 @@ struct State {
     slow: bool,
     starts: Vec<(String, String)>,
     starts_fail: bool,
+    sending_is_off: bool,
+    // Received messages that MESH still has, and those that it was told of.
+    holds: Vec<String>,
+    acknowledged: Vec<String>,
 }
 
 #[derive(Clone, Default)]
@@ -92,6 +99,58 @@ impl DueRows for World {
         });
         Ok(Page { rows: found, next })
     }
+
+    async fn count(&self, due: Due, by: Option<OffsetDateTime>) -> Result<u64, Error> {
+        let by = by.unwrap_or_else(|| clock::now() + Duration::days(1_000));
+        let found = self.due(due, by, None, u32::MAX).await?;
+        Ok(found.rows.len() as u64)
+    }
+}
+
+impl SendSwitch for World {
+    async fn sending_is_on(&self) -> Result<bool, Error> {
+        Ok(!self.state().sending_is_off)
+    }
+}
+
+impl StuckRows for World {
+    async fn waits(&self, row: &Row, poison: bool) -> Result<(), Error> {
+        self.change(&row.id, |row| {
+            row.checked_at = Some(clock::iso(clock::now()));
+            if poison {
+                row.due = Some("poison".to_owned());
+            }
+        });
+        Ok(())
+    }
+
+    async fn lost(&self, row: &Row, error: &Error) -> Result<(), Error> {
+        self.change(&row.id, |row| {
+            row.status = Some(Status::Gone);
+            row.error = Some(error.row_text());
+            row.due = None;
+            row.expires_at = Some(1);
+        });
+        Ok(())
+    }
+}
+
+impl AcknowledgedRows for World {
+    async fn acknowledged(&self, message: &MessageId) -> Result<(), Error> {
+        self.change(&format!("in#{message}"), |row| {
+            row.status = Some(Status::Acknowledged);
+            row.error = None;
+            close(row);
+        });
+        Ok(())
+    }
+
+    async fn not_acknowledged(&self, message: &MessageId, error: &Error) -> Result<(), Error> {
+        self.change(&format!("in#{message}"), |row| {
+            row.error = Some(error.row_text());
+        });
+        Ok(())
+    }
 }
 
 impl TrackedRows for World {
@@ -130,6 +189,10 @@ impl TrackedRows for World {
         status: Status,
         again_at: Option<OffsetDateTime>,
     ) -> Result<(), Error> {
+        if status == Status::Received {
+            self.change(row, |row| row.announced = Some(true));
+            return Ok(());
+        }
         self.tracked(row, &[status], |row| {
             row.announced = Some(true);
             match again_at {
@@ -151,7 +214,7 @@ impl TrackedRows for World {
     }
 }
 
-impl Outbox for World {
+impl Mailboxes for World {
     async fn track(&self, mailbox: &MailboxId, message: &MessageId) -> Result<Tracking, Error> {
         if self.state().slow {
             tokio::time::sleep(std::time::Duration::from_secs(1)).await;
@@ -170,6 +233,24 @@ impl Outbox for World {
             .unwrap()),
         }
     }
+
+    async fn holds(&self, _: &MailboxId, message: &MessageId) -> Result<bool, Error> {
+        let mut state = self.state();
+        state.asked.push(message.to_string());
+        Ok(state.holds.contains(&message.to_string()))
+    }
+
+    async fn acknowledge(&self, mailbox: &MailboxId, message: &MessageId) -> Result<(), Error> {
+        let mut state = self.state();
+        if state.refused == Some(mailbox.as_str()) {
+            return Err(Error::NotAuthorised(Fault::new("password")));
+        }
+        state.acknowledged.push(message.to_string());
+        if state.holds.contains(&message.to_string()) {
+            return Ok(());
+        }
+        Err(Error::MessageGone(Fault::new("no such message")))
+    }
 }
 
 impl Sends for World {
@@ -186,7 +267,7 @@ impl Sends for World {
 fn track() -> (World, Track<World, World, World>) {
     let world = World::default();
     let track = Track {
-        outbox: world.clone(),
+        mesh: world.clone(),
         rows: world.clone(),
         sends: world.clone(),
         settings: Settings {
@@ -197,7 +278,7 @@ fn track() -> (World, Track<World, World, World>) {
                 bucket_arn: "arn:aws:s3:::live-mesh".to_owned(),
             },
             send_message_arn: String::new(),
-            send_messages_enabled: true,
+            max_attempts: 5,
         },
     };
     (world, track)
@@ -222,6 +303,7 @@ fn due(world: &World, number: usize, status: Status, due: Due, minutes: i64) -> 
         due: Some(due.as_str().to_owned()),
         next_attempt_at: Some(ago(Duration::minutes(minutes))),
         sent_at: Some(ago(Duration::minutes(10))),
+        announced: (status == Status::Sent).then_some(true),
         ..Row::default()
     };
     world.state().rows.insert(id(number), row);
@@ -318,13 +400,153 @@ async fn what_is_held_is_left_to_an_operator() {
 
 #[tokio::test]
 async fn while_sending_is_switched_off_nothing_is_started_but_tracking_goes_on() {
-    let (world, mut track) = track();
-    track.settings.send_messages_enabled = false;
-    due(&world, 1, Status::Claimed, Due::Send, 60);
+    let (world, track) = track();
+    world.state().sending_is_off = true;
+    let waits = due(&world, 1, Status::Claimed, Due::Switch, 60);
+    let under_way = due(&world, 3, Status::Sending, Due::Send, 60);
     let row = sent(&world, 2, "acknowledged");
     let (_, told) = tick(&track).await;
-    assert!(world.state().starts.is_empty());
+    let started = || {
+        world
+            .state()
+            .starts
+            .iter()
+            .map(|(_, row)| row.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(started(), std::slice::from_ref(&under_way));
     assert_eq!(told, [("MESH message delivered".to_owned(), row)]);
+    world.state().sending_is_off = false;
+    world.state().starts.clear();
+    tick(&track).await;
+    assert_eq!(started(), [waits, under_way]);
+}
+
+#[tokio::test]
+async fn a_sent_message_whose_event_was_not_put_is_told_of_before_mesh_is_asked() {
+    let (world, track) = track();
+    let row = sent(&world, 1, "acknowledged");
+    world.change(&row, |row| row.announced = None);
+    let (_, told) = tick(&track).await;
+    assert_eq!(told, [("MESH message sent".to_owned(), row.clone())]);
+    assert!(world.state().asked.is_empty());
+    assert_eq!(world.row(&row).announced, Some(true));
+    world.change(&row, |row| {
+        row.next_attempt_at = Some(ago(Duration::minutes(1)));
+    });
+    let (_, told) = tick(&track).await;
+    assert_eq!(told, [("MESH message delivered".to_owned(), row)]);
+}
+
+// A received message whose execution has ended, so many minutes ago.
+fn stuck(world: &World, status: Status, minutes: i64) -> String {
+    let row = Row {
+        id: "in#M1".to_owned(),
+        mailbox: Some("X26ABC1".to_owned()),
+        message_id: Some("M1".to_owned()),
+        status: Some(status),
+        attempts: Some(1),
+        due: Some(Due::Receive.as_str().to_owned()),
+        next_attempt_at: Some(ago(Duration::minutes(minutes))),
+        updated_at: Some(ago(Duration::minutes(minutes))),
+        ..Row::default()
+    };
+    world.state().rows.insert(row.id.clone(), row);
+    "in#M1".to_owned()
+}
+
+#[tokio::test]
+async fn a_stored_message_whose_acknowledgement_is_not_in_its_row_is_told_of_and_acknowledged() {
+    for in_mesh in [true, false] {
+        let (world, track) = track();
+        if in_mesh {
+            world.state().holds.push("M1".to_owned());
+        }
+        let row = stuck(&world, Status::Received, 61);
+        let (_, told) = tick(&track).await;
+        assert_eq!(told, [("MESH message received".to_owned(), row.clone())]);
+        assert!(
+            world.state().acknowledged.is_empty(),
+            "not before it is told of"
+        );
+        let (answer, told) = tick(&track).await;
+        assert_eq!((told.len(), answer.tick.failed), (0, 0));
+        assert_eq!(world.state().acknowledged, ["M1"]);
+        let closed = world.row(&row);
+        assert_eq!(
+            (closed.status, closed.due),
+            (Some(Status::Acknowledged), None)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_message_whose_execution_may_be_at_work_is_left_alone() {
+    let (world, track) = track();
+    for status in [Status::Received, Status::Receiving] {
+        let row = stuck(&world, status, 59);
+        assert_eq!(tick(&track).await.1, []);
+        // Begun long ago, but at work a moment ago.
+        world.change(&row, |row| {
+            row.next_attempt_at = Some(ago(Duration::hours(5)));
+        });
+        assert_eq!(tick(&track).await.1, []);
+    }
+    let state = world.state();
+    assert!(state.acknowledged.is_empty() && state.asked.is_empty());
+}
+
+#[tokio::test]
+async fn an_acknowledgement_that_mesh_refuses_is_noted_and_counted() {
+    let (world, track) = track();
+    let row = stuck(&world, Status::Received, 61);
+    world.change(&row, |row| row.announced = Some(true));
+    world.state().refused = Some("X26ABC1");
+    let (answer, _) = tick(&track).await;
+    assert_eq!(answer.tick.failed, 1);
+    let row = world.row(&row);
+    assert_eq!(row.status, Some(Status::Received));
+    assert!(row.error.unwrap().starts_with("NotAuthorised"));
+}
+
+#[tokio::test]
+async fn a_message_that_was_begun_and_is_gone_is_closed() {
+    let (world, track) = track();
+    let row = stuck(&world, Status::Receiving, 61);
+    tick(&track).await;
+    let row = world.row(&row);
+    assert_eq!((row.status, row.due), (Some(Status::Gone), None));
+    assert!(row.error.unwrap().starts_with("MessageGone"));
+    assert!(row.expires_at.is_some());
+}
+
+#[tokio::test]
+async fn a_message_that_was_begun_and_waits_is_left_to_polling_and_asked_for_rarely() {
+    let (world, track) = track();
+    world.state().holds.push("M1".to_owned());
+    let id = stuck(&world, Status::Receiving, 61);
+    let before = world.row(&id);
+    tick(&track).await;
+    tick(&track).await;
+    assert_eq!(world.state().asked, ["M1"]);
+    let after = world.row(&id);
+    // When it is tried again follows from these.
+    assert_eq!(
+        (
+            after.updated_at,
+            after.next_attempt_at,
+            after.due.as_deref()
+        ),
+        (before.updated_at, before.next_attempt_at, Some("receive"))
+    );
+    // One that kills its workers leaves nothing behind but its count.
+    world.change(&id, |row| {
+        row.attempts = Some(5);
+        row.checked_at = Some(ago(Duration::hours(7)));
+    });
+    tick(&track).await;
+    assert_eq!(world.row(&id).due.as_deref(), Some("poison"));
+    assert_eq!(world.state().asked.len(), 2);
 }
 
 #[tokio::test]
@@ -576,7 +798,7 @@ async fn a_tick_has_an_end_however_much_is_due() {
     let (world, track) = track();
     sent(&world, 1, "acknowledged");
     let mut request = TrackRequest::default();
-    let mut tick = track.begin();
+    let mut tick = track.begin().await.unwrap();
     tick.rounds = MAX_ROUNDS;
     request.tick = Some(tick);
     let answer = call(&track, 300, request).await;

@@ -19,9 +19,14 @@ pub(super) struct Change {
 }
 
 impl Change {
-    /// A change of the row with the given id; it always notes when it was made.
+    /// A change of the row with the given id; it notes when it was made.
     pub(super) fn of(id: &str) -> Self {
-        let change = Self {
+        Self::unnoted(id).text("updated_at", clock::iso(clock::now()))
+    }
+
+    /// A change that does not count as one.
+    pub(super) fn unnoted(id: &str) -> Self {
+        Self {
             id: id.to_owned(),
             set: Vec::new(),
             remove: Vec::new(),
@@ -29,8 +34,7 @@ impl Change {
             condition: String::new(),
             names: HashMap::new(),
             values: HashMap::new(),
-        };
-        change.text("updated_at", clock::iso(clock::now()))
+        }
     }
 
     // Several attribute names (status, timestamp, …) are reserved words of DynamoDB: every name goes through a placeholder.

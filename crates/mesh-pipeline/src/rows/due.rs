@@ -13,10 +13,16 @@ use crate::error::Error;
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Due {
+    /// The sweep, once sending is switched on again.
+    Switch,
     /// The sweep, which starts the send again.
     Send,
     /// Tracking, which asks MESH what became of the message.
     Track,
+    /// Tracking, if the message was begun long ago and has not come to its end since.
+    Receive,
+    /// As `Receive`; the message has failed too often.
+    Poison,
     /// An operator.
     Held,
 }
@@ -56,4 +62,11 @@ pub trait DueRows: Send + Sync {
         after: Option<&Cursor>,
         limit: u32,
     ) -> impl Future<Output = Result<Page, Error>> + Send;
+
+    /// How many rows were due by the given time, or are due at any time.
+    fn count(
+        &self,
+        due: Due,
+        by: Option<OffsetDateTime>,
+    ) -> impl Future<Output = Result<u64, Error>> + Send;
 }

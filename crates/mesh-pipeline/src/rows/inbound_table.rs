@@ -6,7 +6,9 @@ use mesh_client::{MailboxId, MessageId};
 use time::OffsetDateTime;
 
 use super::change::Change;
+use super::due::Due;
 use super::inbound::{AcknowledgedRows, Begun, KnownRows, Received, ReceivingRows};
+use super::stuck::StuckRows;
 use super::table::{Changed, DynamoRows};
 use super::{Row, Status};
 use crate::clock;
@@ -14,13 +16,7 @@ use crate::error::{Error, Fault};
 use crate::layout::{RecordedKey, inbound_row};
 use crate::state::Position;
 
-const PROGRESS: [&str; 5] = [
-    "upload_id",
-    "next_chunk",
-    "skip",
-    "next_part",
-    "next_attempt_at",
-];
+const PROGRESS: [&str; 4] = ["upload_id", "next_chunk", "skip", "next_part"];
 
 // Within this time a listed message that was acknowledged is one whose acknowledgement MESH has yet to take in.
 const REDELIVERY_AFTER: time::Duration = time::Duration::hours(24);
@@ -37,7 +33,7 @@ impl AcknowledgedRows for DynamoRows {
         let change = Change::of(&inbound_row(message))
             .status(Status::Acknowledged)
             .number("expires_at", self.expiry())
-            .remove(&["error", "next_attempt_at"])
+            .remove(&["error", "due", "next_attempt_at", "checked_at"])
             .when_status(&[Status::Received, Status::Acknowledged], false);
         self.change(change).await.map(drop)
     }
@@ -67,8 +63,12 @@ impl ReceivingRows for DynamoRows {
                 .text("execution", execution)
                 .text_once("timestamp", clock::iso(clock::now()))
                 .status(Status::Receiving)
+                // Tracking looks for rows that were begun long ago. Storing the message changes neither: each change
+                // of an index's key is two writes more.
+                .text("due", Due::Receive.as_str())
+                .text("next_attempt_at", clock::iso(clock::now()))
                 // An open row must not expire.
-                .remove(&["expires_at"])
+                .remove(&["expires_at", "checked_at"])
         };
         let first = begin()
             .add("attempts", 1)
@@ -164,6 +164,9 @@ impl ReceivingRows for DynamoRows {
             .text("error", error.row_text())
             .text_if("next_attempt_at", next_attempt_at.map(clock::iso))
             .when_status(&[Status::Receiving], false);
+        if next_attempt_at.is_some() && error.counts_against_the_message() {
+            change = change.text("due", Due::Poison.as_str());
+        }
         if matches!(error, Error::InvalidMessage(_)) {
             // What was begun can't be gone on with.
             change = change.remove(&["upload_id", "next_chunk", "skip", "next_part"]);
@@ -191,6 +194,34 @@ impl ReceivingRows for DynamoRows {
                 clock::iso(clock::now() + REDELIVERY_AFTER),
             )
             .number("expires_at", self.expiry())
+            .remove(&["due"])
+            .when_status(&[Status::Receiving], false);
+        self.change(change).await.map(drop)
+    }
+}
+
+impl StuckRows for DynamoRows {
+    async fn waits(&self, row: &Row, poison: bool) -> Result<(), Error> {
+        // `updated_at` stays: the next attempt's time follows from it.
+        let change = Change::unnoted(&row.id)
+            .text("checked_at", clock::iso(clock::now()))
+            .when("updated_at", row.updated_at.as_deref().unwrap_or_default())
+            .when_status(&[Status::Receiving], false);
+        let change = if poison {
+            change.text("due", Due::Poison.as_str())
+        } else {
+            change
+        };
+        self.change(change).await.map(drop)
+    }
+
+    async fn lost(&self, row: &Row, error: &Error) -> Result<(), Error> {
+        let change = Change::of(&row.id)
+            .status(Status::Gone)
+            .text("error", error.row_text())
+            .number("expires_at", self.expiry())
+            .remove(&["due", "checked_at"])
+            .when("updated_at", row.updated_at.as_deref().unwrap_or_default())
             .when_status(&[Status::Receiving], false);
         self.change(change).await.map(drop)
     }

@@ -5,7 +5,7 @@ use std::future::Future;
 use mesh_client::MessageId;
 use time::{Duration, OffsetDateTime};
 
-use super::{Row, Status};
+use super::{Row, SendSwitch, Status};
 use crate::error::Error;
 
 /// An object version to be sent, with everything pinned that a later step must not decide anew.
@@ -70,7 +70,7 @@ pub enum Posting {
 pub const FIRST_LOOK: Duration = Duration::minutes(5);
 
 /// What the sending functions do with rows. Every change is refused, as `AwsUnavailable`, when the row is no longer the execution's.
-pub trait OutboundRows: Send + Sync {
+pub trait OutboundRows: SendSwitch {
     /// Makes the row, or takes over one that is this execution's, was released, or whose time has passed.
     fn claim(
         &self,
@@ -125,6 +125,9 @@ pub trait OutboundRows: Send + Sync {
         hold: &Hold,
         next_chunk: u32,
     ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Sending is switched off: the sweep takes the row up once it is on again.
+    fn wait_for_switch(&self, hold: &Hold) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Nothing is to be done before `until`; then the sweep takes the row up.
     fn postpone(

@@ -67,6 +67,7 @@ impl OutboundRows for DynamoRows {
             .when_execution_or_due(execution)
             .text("execution", execution)
             .text("next_attempt_at", clock::iso(until))
+            .text("due", Due::Send.as_str())
             .add("attempts", 1)
             .remove(&["released"])
             .when_status(&OPEN, false);
@@ -155,6 +156,16 @@ impl OutboundRows for DynamoRows {
             .number("next_chunk", next_chunk)
             .when_held(hold)
             .when_status(&[Status::Sending], false);
+        self.mine(&hold.row, change).await.map(drop)
+    }
+
+    async fn wait_for_switch(&self, hold: &Hold) -> Result<(), Error> {
+        let change = Change::of(&hold.row)
+            .text("due", Due::Switch.as_str())
+            .text("next_attempt_at", clock::iso(clock::now()))
+            .flag("released")
+            .when_held(hold)
+            .when_status(&[Status::Claimed], false);
         self.mine(&hold.row, change).await.map(drop)
     }
 

@@ -36,7 +36,8 @@ pub trait TrackedRows: Send + Sync {
         again_at: OffsetDateTime,
     ) -> impl Future<Output = Result<Option<Row>, Error>> + Send;
 
-    /// The event that tells of the status was put. The message is looked at again at the given time, or never.
+    /// The event that tells of the status was put. A sent message is looked at again at the given time, or never; a received
+    /// one is acknowledged by the next tick.
     fn announced(
         &self,
         row: &str,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, Select};
 use time::OffsetDateTime;
 
 use super::change::Change;
@@ -71,6 +71,30 @@ impl DueRows for DynamoRows {
             }),
         })
     }
+
+    async fn count(&self, due: Due, by: Option<OffsetDateTime>) -> Result<u64, Error> {
+        let text = |text: &str| AttributeValue::S(text.to_owned());
+        let query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name("due")
+            .select(Select::Count)
+            .expression_attribute_values(":due", text(due.as_str()));
+        let query = match by {
+            Some(by) => query
+                .key_condition_expression("due = :due AND next_attempt_at <= :by")
+                .expression_attribute_values(":by", text(&clock::iso(by))),
+            None => query.key_condition_expression("due = :due"),
+        };
+        let mut pages = query.into_paginator().send();
+        let mut count = 0;
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| aws_error("counting the rows that are due", error))?;
+            count += u64::try_from(page.count).unwrap_or_default();
+        }
+        Ok(count)
+    }
 }
 
 const TRACKED: [Status; 3] = [Status::Sent, Status::Undelivered, Status::Delivered];
@@ -116,6 +140,11 @@ impl TrackedRows for DynamoRows {
         status: Status,
         again_at: Option<OffsetDateTime>,
     ) -> Result<(), Error> {
+        if status == Status::Received {
+            let change = Change::of(row).flag("announced");
+            let change = change.when_status(&[status], false);
+            return self.change(change).await.map(drop);
+        }
         let change = tracked(row).flag("announced").when_status(&[status], false);
         let change = match again_at {
             Some(again_at) => change.text("next_attempt_at", clock::iso(again_at)),

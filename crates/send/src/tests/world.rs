@@ -10,7 +10,8 @@ use mesh_client::{
     BodySource, LocalIdLookup, MailboxId, MessageId, OutgoingMessage, SecretString, Tracking,
 };
 use mesh_pipeline::rows::{
-    Claim, Claimed, FIRST_LOOK, Hold, OutboundRows, Posting, Row, Status, recordable_recipient,
+    Claim, Claimed, FIRST_LOOK, Hold, OutboundRows, Posting, Row, SendSwitch, Status,
+    recordable_recipient,
 };
 use mesh_pipeline::secrets::SecretSource;
 use mesh_pipeline::store::{ObjectReader, SourceObject};
@@ -74,6 +75,7 @@ pub(super) struct State {
     pub(super) parameters: HashMap<String, String>,
     pub(super) parameter_reads: usize,
     pub(super) parameters_fail: bool,
+    pub(super) sending_is_off: bool,
 }
 
 #[derive(Clone, Default)]
@@ -241,6 +243,12 @@ impl Outbox for World {
     }
 }
 
+impl SendSwitch for World {
+    async fn sending_is_on(&self) -> Result<bool, Error> {
+        Ok(!self.state().sending_is_off)
+    }
+}
+
 impl OutboundRows for World {
     async fn claim(
         &self,
@@ -297,6 +305,7 @@ impl OutboundRows for World {
         }
         row.execution = Some(execution.to_owned());
         row.next_attempt_at = Some(clock::iso(until));
+        row.due = Some("send".to_owned());
         row.attempts = row.attempts.map(|attempts| attempts + 1);
         row.released = None;
         Ok(Claimed::Mine(row.clone()))
@@ -370,6 +379,15 @@ impl OutboundRows for World {
     async fn progress(&self, hold: &Hold, next_chunk: u32) -> Result<(), Error> {
         self.held(hold, &[Status::Sending], |row| {
             row.next_chunk = Some(next_chunk);
+        })
+        .map(drop)
+    }
+
+    async fn wait_for_switch(&self, hold: &Hold) -> Result<(), Error> {
+        self.held(hold, &[Status::Claimed], |row| {
+            row.due = Some("switch".to_owned());
+            row.next_attempt_at = Some(clock::iso(clock::now()));
+            row.released = Some(true);
         })
         .map(drop)
     }
