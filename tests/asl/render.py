@@ -21,6 +21,7 @@ PLACEHOLDERS = {
     "acknowledge_message": _function("acknowledge-message"),
     "send_message_chunk": _function("send-message-chunk"),
     "track_message": _function("track-message"),
+    "dead_letter_queue": "https://sqs.eu-west-2.amazonaws.com/123456789012/demo-mesh-send-messages-dead-letter",
     "leases_table": "demo-mesh-leases",
     "messages_table": "demo-mesh-messages",
     "max_concurrency": "4",

@@ -31,7 +31,7 @@ def test_objects_wait_while_sending_is_off_and_go_out_once_when_it_is_on(stack, 
     }
     for key, version in versions.items():
         row = instance.wait_sent(key, version, "claimed")
-        assert row["due"] == "send"
+        assert row["due"] == "switch"
         assert instance.wait(row["execution"])["status"] == "SUCCEEDED"
     # The sweep may send no more than the event.
     assert instance.track()["status"] == "SUCCEEDED"
@@ -52,6 +52,57 @@ def test_objects_wait_while_sending_is_off_and_go_out_once_when_it_is_on(stack, 
         assert sorted(arrived) == sorted(instance.row_of(key, version)["message_id"] for key, version in versions.items())
         for message_id in arrived:
             party.acknowledge_message(message_id)
+
+
+def switch(instance, on):
+    """As Terraform writes it."""
+    item = {"id": {"S": "switch#send-messages"}, "enabled": {"BOOL": on}}
+    instance.stack.client("dynamodb").put_item(TableName=f"{instance.name}-messages", Item=item)
+
+
+def test_an_execution_that_waits_sends_nothing_once_sending_is_off(stack, instance):
+    sender = MAILBOXES[1]
+    posts, message = f"/messageexchange/{sender}/outbox", Message(sender, OTHER, b"in the middle")
+    refusal = '{"detail": [{"event": "SEND", "code": "slow", "msg": "slow down"}]}'
+    stack.script("POST", posts, status=429, headers={"Retry-After": "250"}, body=refusal)
+    key = f"outbound/{sender}/waits.txt"
+    version = instance.put(key, message.body, message.metadata)
+    row = instance.wait_error(key, version, wait=False)
+    # It waits for MESH now, and goes on with the function version that it began with.
+    switch(instance, on=False)
+    try:
+        assert instance.wait(row["execution"])["output"]["outcome"] == "waiting"
+        assert instance.track()["status"] == "SUCCEEDED"
+        row = instance.row(row["id"])
+        assert (row["status"], row["due"]) == ("claimed", "switch")
+        assert len(stack.requests(posts)) == 1
+    finally:
+        switch(instance, on=True)
+    assert instance.track()["status"] == "SUCCEEDED"
+    row = instance.wait_sent(key, version)
+    with stack.party(OTHER) as party:
+        assert party.list_messages() == [row["message_id"]]
+        party.acknowledge_message(row["message_id"])
+
+
+def test_without_the_switch_nothing_is_sent_and_the_error_says_what_to_do(stack, instance):
+    sender = MAILBOXES[2]
+    table, id = f"{instance.name}-messages", {"id": {"S": "switch#send-messages"}}
+    stack.client("dynamodb").delete_item(TableName=table, Key=id)
+    key = f"outbound/{sender}/waits.txt"
+    message = Message(sender, OTHER, b"in the middle")
+    version = instance.put(key, message.body, message.metadata)
+    row = instance.wait_error(key, version)
+    assert row["status"] == "claimed"
+    assert "apply the Terraform module" in row["error"]
+    stack.terraform(PREFIX).apply()
+    # As an operator does it who does not want to wait.
+    stack.client("stepfunctions").start_execution(
+        stateMachineArn=instance.machine("send-message"), input=json.dumps({"row": row["id"]})
+    )
+    row = instance.wait_sent(key, version)
+    with stack.party(OTHER) as party:
+        party.acknowledge_message(row["message_id"])
 
 
 def test_a_plan_after_apply_changes_nothing(stack, instance):

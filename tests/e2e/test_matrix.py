@@ -75,7 +75,8 @@ class Receive(Cell):
             if not (found := self.differences()):
                 return []
             self.ageing.lease(self.mailbox)
-            self.ageing.row(f"in#{self.message_id}")
+            self.ageing.long_ago(f"in#{self.message_id}")
+            self.pipeline.track()
         return found
 
     def differences(self):
@@ -112,11 +113,13 @@ class Send(Cell):
             if not (found := self.differences(row_id)):
                 return []
             self.ageing.row(row_id)
-            # What an operator redrives starts with the same input; the sweep starts the row.
-            again = json.dumps({"row": row_id}) if self.pipeline.row(row_id) else first["input"]
-            self.stack.client("stepfunctions").start_execution(
-                stateMachineArn=self.pipeline.machine("send-message"), input=again
-            )
+            # The sweep starts a row. What did not come so far an operator starts again, as from the dead-letter queue.
+            if self.pipeline.row(row_id):
+                self.pipeline.track()
+            else:
+                self.stack.client("stepfunctions").start_execution(
+                    stateMachineArn=self.pipeline.machine("send-message"), input=first["input"]
+                )
         return found
 
     def settle(self, execution, row_id):

@@ -52,6 +52,10 @@ class Ageing:
         """A row comes due, and an answer that has not come will not come."""
         self._age("messages", {"id": {"S": row}}, {"next_attempt_at", "answer_due_at"})
 
+    def long_ago(self, row):
+        """What was done about the message was done long ago."""
+        self._age("messages", {"id": {"S": row}}, {"next_attempt_at", "answer_due_at", "updated_at", "checked_at"})
+
     def quiet(self, row, seconds=5):
         """Whether nobody has changed the row for a while."""
         then = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=seconds)

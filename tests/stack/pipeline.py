@@ -113,8 +113,8 @@ class Pipeline:
             self.wait(row["execution"])
         return row
 
-    def wait_error(self, key, version, seconds=SECONDS):
-        """The row of an object that is sent, once it tells of an error and its execution ended."""
+    def wait_error(self, key, version, seconds=SECONDS, wait=True):
+        """The row of an object that is sent, once it tells of an error and (with `wait`) its execution ended."""
 
         def ready():
             row = self.row_of(key, version)
@@ -124,7 +124,8 @@ class Pipeline:
             return self.row_of(key, version) or self.executions("send-message", json.dumps(key))
 
         row = until(ready, f"row of {key} with an error", now, seconds)
-        self.wait(row["execution"])
+        if wait:
+            self.wait(row["execution"])
         return self.row_of(key, version)
 
     # Executions
