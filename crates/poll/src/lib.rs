@@ -56,6 +56,9 @@ pub async fn handle<I: Inbox, L: Leases, R: KnownRows>(
         return Ok(nothing(mailbox));
     }
     let found = collect(poll, &mailbox).await;
+    if let Some(pause) = found.as_ref().err().and_then(Error::retry_after) {
+        return pause_for(poll, &mailbox, &invocation, pause).await;
+    }
     if !matches!(&found, Ok(found) if !found.is_empty()) {
         // What failed here must not keep the next tick from trying.
         poll.leases.release(&mailbox, &invocation.execution).await?;
@@ -76,6 +79,24 @@ pub async fn handle<I: Inbox, L: Leases, R: KnownRows>(
             mailbox,
         },
     })
+}
+
+// A longer one is cut short: MESH may have meant it for others, and a mailbox must not be forgotten for days.
+const LONGEST_PAUSE: std::time::Duration = std::time::Duration::from_hours(1);
+
+// MESH asks to be left alone for longer than a call waits: the lease keeps every execution away until then.
+async fn pause_for<I, L: Leases, R>(
+    poll: &Poll<I, L, R>,
+    mailbox: &MailboxId,
+    invocation: &Invocation,
+    pause: std::time::Duration,
+) -> Result<PollResponse, Error> {
+    let pause = pause.min(LONGEST_PAUSE);
+    poll.leases
+        .take(mailbox, &invocation.execution, clock::now() + pause)
+        .await?;
+    warn!(logReference = "MESHPOLL0003", %mailbox, seconds = pause.as_secs(), "left alone, as MESH asks");
+    Ok(nothing(mailbox.clone()))
 }
 
 #[derive(Default)]

@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 
 use super::{Inbox, Poll, Settings, handle};
 
-struct Waiting(Result<Vec<MessageId>, &'static str>);
+struct Waiting(Result<Vec<MessageId>, &'static str>, Option<u64>);
 
 impl Inbox for Waiting {
     async fn handshake(&self, _: &MailboxId) -> Result<(), Error> {
@@ -27,7 +27,9 @@ impl Inbox for Waiting {
                 next: None,
                 approx_inbox_count: None,
             }),
-            Err(what) => Err(Error::MeshUnavailable(Fault::new(*what))),
+            Err(what) => Err(Error::MeshUnavailable(
+                Fault::new(*what).after(self.1.map(std::time::Duration::from_secs)),
+            )),
         }
     }
 }
@@ -36,11 +38,13 @@ impl Inbox for Waiting {
 struct Lease {
     anothers: bool,
     held: AtomicBool,
+    until: Mutex<Option<OffsetDateTime>>,
 }
 
 impl Leases for Lease {
-    async fn take(&self, _: &MailboxId, _: &str, _: OffsetDateTime) -> Result<bool, Error> {
+    async fn take(&self, _: &MailboxId, _: &str, until: OffsetDateTime) -> Result<bool, Error> {
         self.held.store(true, Ordering::SeqCst);
+        *self.until.lock().unwrap() = Some(until);
         Ok(!self.anothers)
     }
     async fn release(&self, _: &MailboxId, _: &str) -> Result<(), Error> {
@@ -60,7 +64,7 @@ impl KnownRows for Rows {
 
 fn poll(ids: &[&str]) -> Poll<Waiting, Lease, Rows> {
     Poll {
-        inbox: Waiting(Ok(ids.iter().map(|id| id.parse().unwrap()).collect())),
+        inbox: Waiting(Ok(ids.iter().map(|id| id.parse().unwrap()).collect()), None),
         leases: Lease::default(),
         rows: Rows::default(),
         settings: Settings {
@@ -154,7 +158,7 @@ async fn nothing_waiting_gives_the_lease_back() {
 #[tokio::test]
 async fn a_failure_gives_the_lease_back() {
     let mut poll = poll(&[]);
-    poll.inbox = Waiting(Err("down"));
+    poll.inbox = Waiting(Err("down"), None);
     assert_eq!(
         run(&poll, REQUEST).await.unwrap_err().name(),
         "MeshUnavailable"
@@ -185,4 +189,17 @@ async fn a_handshake_takes_no_lease() {
 async fn an_input_without_a_mailbox_that_could_exist_is_named() {
     let error = run(&poll(&[]), r#"{"mailbox": "a/b"}"#).await.unwrap_err();
     assert_eq!(error.name(), "InvalidInput");
+}
+
+#[tokio::test]
+async fn while_mesh_asks_to_be_left_alone_the_lease_keeps_everybody_away() {
+    for (asked, kept) in [(600, 600), (86_400, 3_600)] {
+        let mut poll = poll(&[]);
+        poll.inbox = Waiting(Err("busy"), Some(asked));
+        let answer = run(&poll, REQUEST).await.unwrap();
+        assert_eq!(answer["statusCode"], 204);
+        assert!(poll.leases.held.load(Ordering::SeqCst));
+        let left = poll.leases.until.lock().unwrap().unwrap() - clock::now();
+        assert!((left.whole_seconds() - kept).abs() <= 1, "{left}");
+    }
 }

@@ -1,0 +1,19 @@
+"""MESH asks to be left alone for longer than a call waits."""
+
+from stack.chaos import Ageing
+from stack.checks import Message, received
+
+
+def test_a_mailbox_is_not_polled_before_mesh_wants_it(pipeline, mailbox, other):
+    message = Message(other, mailbox, b"later")
+    message_id = message.send(pipeline.stack)
+    inbox = f"/messageexchange/{mailbox}/inbox"
+    pipeline.stack.script("GET", inbox, status=503, headers={"Retry-After": "600"})
+    for _ in range(2):
+        (polled,) = pipeline.poll(mailbox)
+        assert (polled["status"], polled["output"]["statusCode"]) == ("SUCCEEDED", 204)
+        assert len(pipeline.stack.requests(inbox)) == 1
+    # Ten minutes later.
+    Ageing(pipeline).lease(mailbox)
+    assert pipeline.poll(mailbox)[-1]["status"] == "SUCCEEDED"
+    assert received(pipeline, message_id, message) == []
