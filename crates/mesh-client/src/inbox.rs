@@ -5,6 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use reqwest::Method;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::client::Mailbox;
 use crate::error::Error;
@@ -16,6 +17,8 @@ use crate::request::json;
 pub struct InboxPage {
     /// Messages that wait, in MESH's order.
     pub messages: Vec<MessageId>,
+    /// Entries of the page that are no message id and are left out: too long, with control characters, or no text.
+    pub unusable: usize,
     /// The following page. Follow it before anything of this page is acknowledged: otherwise MESH
     /// may start from the top again.
     pub next: Option<NextPage>,
@@ -35,10 +38,18 @@ impl fmt::Debug for NextPage {
 
 #[derive(Deserialize)]
 struct Answer {
-    messages: Vec<String>,
+    messages: Vec<Entry>,
     #[serde(default)]
     links: Links,
     approx_inbox_count: Option<u64>,
+}
+
+// One entry that can't be read must not keep the others of its page from being received.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Entry {
+    Id(MessageId),
+    Unusable(IgnoredAny),
 }
 
 #[derive(Deserialize, Default)]
@@ -73,14 +84,18 @@ impl Mailbox {
     async fn page(&self, path: &str) -> Result<InboxPage, Error> {
         let call = self.call("inbox", Method::GET, path);
         let answer: Answer = json(self.execute(&call, &Bytes::new()).await?).await?;
-        let messages = answer
+        let listed = answer.messages.len();
+        let messages: Vec<_> = answer
             .messages
             .into_iter()
-            .map(MessageId::try_from)
-            .collect::<Result<_, _>>()
-            .map_err(|error| Error::Malformed(format!("the inbox has an {error}")))?;
+            .filter_map(|entry| match entry {
+                Entry::Id(id) => Some(id),
+                Entry::Unusable(_) => None,
+            })
+            .collect();
         let next = answer.links.next.filter(|link| !link.is_empty());
         Ok(InboxPage {
+            unusable: listed - messages.len(),
             messages,
             next: next.map(|link| self.next_page(&link)).transpose()?,
             approx_inbox_count: answer.approx_inbox_count,

@@ -10,7 +10,7 @@ use mesh_pipeline::lease::Leases;
 use mesh_pipeline::rows::{KnownRows, Row, Status};
 use mesh_pipeline::state::{Batch, Invocation, Pending, PollBody, PollRequest, PollResponse};
 use mesh_pipeline::{Error, Fault, clock, layout};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 pub use inbox::Inbox;
 pub use settings::Settings;
@@ -66,6 +66,15 @@ pub async fn handle<I: Inbox, L: Leases, R: KnownRows>(
     let found = found?;
     let message_count = found.first.len() + found.again.len();
     info!(logReference = "MESHMBOX0005", %mailbox, message_count = found.listed, "listed");
+    if found.unusable > 0 {
+        // The ids themselves are not repeated: nothing is known of what is in them.
+        error!(
+            logReference = "MESHMBOX0007",
+            %mailbox,
+            message_count = found.unusable,
+            "left out: MESH lists ids that can't be used, so these messages stay there; tell the MESH service desk"
+        );
+    }
     info!(logReference = "MESHPOLL0001", %mailbox, message_count, more = found.more, "polled");
     if found.is_empty() {
         return Ok(nothing(mailbox));
@@ -102,6 +111,7 @@ async fn pause_for<I, L: Leases, R>(
 #[derive(Default)]
 struct Listing {
     listed: usize,
+    unusable: usize,
     first: Vec<MessageId>,
     again: Vec<MessageId>,
     more: bool,
@@ -128,7 +138,8 @@ async fn collect<I: Inbox, L, R: KnownRows>(
     let mut seen = HashSet::new();
     let mut page = poll.inbox.page(mailbox, max_results, None).await?;
     loop {
-        listing.listed += page.messages.len();
+        listing.listed += page.messages.len() + page.unusable;
+        listing.unusable += page.unusable;
         page.messages.retain(|id| seen.insert(id.clone()));
         let rows = if page.messages.is_empty() {
             HashMap::default()

@@ -1,6 +1,8 @@
 //! Whole polls through the handler, with MESH and the tables in memory.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fmt::{Debug, Write};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,24 +13,32 @@ use mesh_pipeline::settings::{MeshSettings, RowSettings};
 use mesh_pipeline::state::{Invocation, PollRequest};
 use mesh_pipeline::{Error, Fault, clock};
 use time::OffsetDateTime;
+use tracing::field::Field;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
 
 use super::{Inbox, Poll, Settings, handle};
 
-struct Waiting(Result<Vec<MessageId>, &'static str>, Option<u64>);
+struct Waiting {
+    ids: Result<Vec<MessageId>, &'static str>,
+    unusable: usize,
+    retry_after: Option<u64>,
+}
 
 impl Inbox for Waiting {
     async fn handshake(&self, _: &MailboxId) -> Result<(), Error> {
         Ok(())
     }
     async fn page(&self, _: &MailboxId, _: u32, _: Option<&NextPage>) -> Result<InboxPage, Error> {
-        match &self.0 {
+        match &self.ids {
             Ok(messages) => Ok(InboxPage {
                 messages: messages.clone(),
+                unusable: self.unusable,
                 next: None,
                 approx_inbox_count: None,
             }),
             Err(what) => Err(Error::MeshUnavailable(
-                Fault::new(*what).after(self.1.map(std::time::Duration::from_secs)),
+                Fault::new(*what).after(self.retry_after.map(std::time::Duration::from_secs)),
             )),
         }
     }
@@ -64,7 +74,11 @@ impl KnownRows for Rows {
 
 fn poll(ids: &[&str]) -> Poll<Waiting, Lease, Rows> {
     Poll {
-        inbox: Waiting(Ok(ids.iter().map(|id| id.parse().unwrap()).collect()), None),
+        inbox: Waiting {
+            ids: Ok(ids.iter().map(|id| id.parse().unwrap()).collect()),
+            unusable: 0,
+            retry_after: None,
+        },
         leases: Lease::default(),
         rows: Rows::default(),
         settings: Settings {
@@ -158,7 +172,7 @@ async fn nothing_waiting_gives_the_lease_back() {
 #[tokio::test]
 async fn a_failure_gives_the_lease_back() {
     let mut poll = poll(&[]);
-    poll.inbox = Waiting(Err("down"), None);
+    poll.inbox.ids = Err("down");
     assert_eq!(
         run(&poll, REQUEST).await.unwrap_err().name(),
         "MeshUnavailable"
@@ -195,11 +209,61 @@ async fn an_input_without_a_mailbox_that_could_exist_is_named() {
 async fn while_mesh_asks_to_be_left_alone_the_lease_keeps_everybody_away() {
     for (asked, kept) in [(600, 600), (86_400, 3_600)] {
         let mut poll = poll(&[]);
-        poll.inbox = Waiting(Err("busy"), Some(asked));
+        poll.inbox.ids = Err("busy");
+        poll.inbox.retry_after = Some(asked);
         let answer = run(&poll, REQUEST).await.unwrap();
         assert_eq!(answer["statusCode"], 204);
         assert!(poll.leases.held.load(Ordering::SeqCst));
         let left = poll.leases.until.lock().unwrap().unwrap() - clock::now();
         assert!((left.whole_seconds() - kept).abs() <= 1, "{left}");
     }
+}
+
+thread_local! {
+    static ERRORS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+// Keeps the names and values of what is logged at error level.
+struct Errors;
+
+impl Subscriber for Errors {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() == Level::ERROR
+    }
+    fn event(&self, event: &Event<'_>) {
+        let mut text = String::new();
+        event.record(&mut |field: &Field, value: &dyn Debug| {
+            let _ = write!(text, "{field}={value:?} ");
+        });
+        ERRORS.with_borrow_mut(|errors| errors.push(text));
+    }
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+#[tokio::test]
+async fn ids_that_can_not_be_used_are_told_of_and_in_the_way_of_no_other() {
+    let _guard = tracing::subscriber::set_default(Errors);
+    let mut poll = poll(&["1", "2"]);
+    run(&poll, REQUEST).await.unwrap();
+    assert_eq!(ERRORS.take(), Vec::<String>::new());
+    poll.inbox.unusable = 3;
+    let answer = run(&poll, REQUEST).await.unwrap();
+    assert_eq!(batches(&answer), [["1", "2"]]);
+    assert_eq!(answer["body"]["message_count"], 2);
+    let errors = ERRORS.take();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    for part in ["MESHMBOX0007", "X26ABC1", "message_count=3 "] {
+        assert!(errors[0].contains(part), "{errors:?}");
+    }
+    // Nothing but such ids is nothing to fetch, and the lease is given back.
+    poll.inbox.ids = Ok(Vec::new());
+    let answer = run(&poll, REQUEST).await.unwrap();
+    assert_eq!(answer["statusCode"], 204);
+    assert!(!poll.leases.held.load(Ordering::SeqCst));
 }

@@ -98,13 +98,29 @@ async fn an_answer_that_is_no_inbox_is_malformed() {
         "",
         "null",
         "<html>",
-        r#"{"messages":[""]}"#,
-        r#"{"messages":[1]}"#,
+        r#"{"messages":"A"}"#,
+        r#"{"messages":{"A":1}}"#,
     ] {
         let server = Server::start([answer(200).body(body).into()]).await;
         let error = server.mailbox().inbox(500).await.unwrap_err();
         assert!(matches!(error, Error::Malformed(_)), "{body}: {error:?}");
     }
+}
+
+#[tokio::test]
+async fn an_entry_that_is_no_id_is_counted_and_in_the_way_of_no_other() {
+    let long = "9".repeat(200);
+    let next = "/messageexchange/X26ABC1/inbox?max_results=10&continue_from=g";
+    let body = format!(
+        r#"{{"messages":["A","{long}","","a\u0007b",1,null,{{"id":["C"]}},"B"],"links":{{"next":"{next}"}},"approx_inbox_count":9}}"#
+    );
+    let server = Server::start([answer(200).body(body).into()]).await;
+    let page = server.mailbox().inbox(10).await.unwrap();
+    let ids: Vec<_> = page.messages.iter().map(MessageId::as_str).collect();
+    assert_eq!(ids, ["A", "B"]);
+    assert_eq!(page.unusable, 6);
+    assert!(page.next.is_some());
+    assert_eq!(page.approx_inbox_count, Some(9));
 }
 
 #[tokio::test]
