@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod buffers;
 mod destination;
 mod location;
 mod messages;
@@ -20,6 +21,7 @@ use mesh_pipeline::{Error, clock};
 use tokio::time::Instant;
 use tracing::{error, info};
 
+pub use buffers::Buffers;
 use destination::Destination;
 pub use location::Locations;
 pub use messages::{Chunk, Messages};
@@ -35,6 +37,8 @@ pub struct Fetch<M, L, R, W, S> {
     pub rows: R,
     /// The module's bucket.
     pub bucket: W,
+    /// What parts are held in.
+    pub buffers: Buffers,
     /// Where a mailbox's messages go.
     pub locations: Locations<S>,
     /// Names and limits.
@@ -44,7 +48,7 @@ pub struct Fetch<M, L, R, W, S> {
 // A part that is being written when time runs out still has to be finished, and the answer given.
 const MARGIN: std::time::Duration = std::time::Duration::from_secs(45);
 
-// Each message at work may hold two parts in memory.
+// The buffers bound the memory; each download is a connection besides.
 const AT_ONCE: usize = 4;
 
 // What is known of an attempt that failed.
@@ -142,11 +146,9 @@ async fn destination<M, L, R, W: ObjectWriter, S: SecretSource>(
     mailbox: &MailboxId,
 ) -> Result<Destination<W>, Error> {
     let found = fetch.locations.of(mailbox).await?;
-    Ok(Destination {
-        bucket: fetch.bucket.other(&found.location.bucket, &found.named_by),
-        location: found.location,
-        by_name: fetch.settings.use_sender_filename,
-    })
+    let bucket = fetch.bucket.other(&found.location.bucket, &found.named_by);
+    let by_name = fetch.settings.use_sender_filename;
+    Ok(Destination::new(found.location, bucket, by_name))
 }
 
 // Deadlines come as wall-clock times, waits are measured on the monotonic clock.
@@ -199,11 +201,15 @@ where
                 error = failure.chain(),
                 "not stored; it stays in MESH"
             );
-            let noted = match failure {
-                // Listed once more after it was not there: MESH's list is wrong, not late.
-                Error::MessageGone(_) if gone_before => {
-                    fetch.rows.gone(&message_id, &failure).await
+            // What was begun can't be gone on with, and no later attempt need come.
+            if matches!(failure, Error::InvalidMessage(_)) || is_gone(&failure, gone_before) {
+                let given_up = destination.give_up_uploads(&message_id, &[]).await;
+                if let Err(left) = given_up {
+                    error!(%message_id, error = left.chain(), "multipart uploads may be left");
                 }
+            }
+            let noted = match failure {
+                _ if is_gone(&failure, gone_before) => fetch.rows.gone(&message_id, &failure).await,
                 _ => {
                     let wait = attempts
                         .checked_sub(fetch.settings.max_attempts)
@@ -227,6 +233,11 @@ where
             )
         }
     }
+}
+
+// Listed once more after it was not there: MESH's list is wrong, not late.
+fn is_gone(failure: &Error, gone_before: bool) -> bool {
+    gone_before && matches!(failure, Error::MessageGone(_))
 }
 
 #[cfg(test)]

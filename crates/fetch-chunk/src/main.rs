@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fetch_chunk::{Fetch, Locations, Settings};
+use fetch_chunk::{Buffers, Fetch, Locations, Settings};
 use mesh_pipeline::lease::DynamoLeases;
 use mesh_pipeline::mesh::Mesh;
 use mesh_pipeline::rows::DynamoRows;
@@ -37,7 +37,8 @@ async fn wire() -> Result<Deployed, Error> {
         messages: Arc::new(Mesh::deployed(settings.mesh.clone(), &aws)),
         leases: DynamoLeases::new(dynamo.clone(), settings.leases_table.clone()),
         rows: DynamoRows::new(dynamo, &settings.rows),
-        bucket: Bucket::new(&aws, bucket).hiding_keys(settings.use_sender_filename),
+        bucket: Bucket::new(&aws, bucket),
+        buffers: Buffers::default(),
         locations,
         settings,
     })

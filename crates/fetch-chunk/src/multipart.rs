@@ -1,5 +1,7 @@
 //! A message that is larger than one part, as a multipart upload that reads and writes at the same time.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use mesh_client::MessageHeaders;
 use mesh_pipeline::lease::Leases;
@@ -7,10 +9,10 @@ use mesh_pipeline::rows::{Received, ReceivingRows};
 use mesh_pipeline::state::Position;
 use mesh_pipeline::store::{Attributes, Found, ObjectWriter, Written};
 use mesh_pipeline::{Error, Fault};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::Outcome;
-use crate::destination::{condition, is_message};
+use crate::destination::{Key, condition, is_message};
 use crate::messages::Messages;
 use crate::parts::{End, Filled, Source, bytes_before, part_size};
 use crate::receive::Receive;
@@ -18,10 +20,17 @@ use crate::receive::Receive;
 // 32 MiB: what a worker that dies costs at most, for a row change now and then.
 const CHECKPOINT_PARTS: i32 = 4;
 
+// As long as the SDK would repeat it.
+const START_PAUSES: [Duration; 3] = [
+    Duration::from_millis(200),
+    Duration::from_secs(1),
+    Duration::from_secs(4),
+];
+
 /// A multipart upload under way, and where the part that is being written will end.
 pub(crate) struct Upload {
     pub(crate) id: String,
-    pub(crate) key: String,
+    pub(crate) key: Key,
     pub(crate) next_part: i32,
     pub(crate) end: End,
 }
@@ -38,7 +47,7 @@ where
     pub(crate) async fn data(
         &self,
         mut source: Source<'_, M>,
-        keys: Vec<String>,
+        keys: Vec<Key>,
         mut upload: Option<Upload>,
     ) -> Result<Outcome, Error> {
         let headers = source.headers().clone();
@@ -49,12 +58,15 @@ where
         loop {
             let number = upload.as_ref().map_or(1, |upload| upload.next_part);
             let reading = number + i32::from(writing.is_some());
+            // The part goes with the write: its memory is free as soon as it is written, or nothing could be read where there
+            // is none left.
+            let (part, end) = writing.take().unzip();
             let (written, filled) = tokio::join!(
-                self.write(upload.as_ref(), writing.as_ref().map(|(part, _)| part)),
+                self.write(upload.as_ref(), part),
                 source.fill(part_size(reading)),
             );
             written?;
-            if let (Some(upload), Some((_, end))) = (upload.as_mut(), writing.take()) {
+            if let (Some(upload), Some(end)) = (upload.as_mut(), end) {
                 upload.next_part += 1;
                 upload.end = end;
                 moved = true;
@@ -80,7 +92,7 @@ where
                     if let Some(position) = &position {
                         self.fetch.rows.checkpoint(self.message, position).await?;
                     }
-                    return self.out_of_time(position, moved);
+                    return self.out_of_time(position, moved, source.waited());
                 }
                 Filled::Rest(rest) => {
                     return match upload {
@@ -99,10 +111,9 @@ where
             return Ok(());
         }
         if let Some(upload) = upload {
-            self.destination
-                .bucket
-                .abort(&upload.key, &upload.id)
-                .await?;
+            let key = &upload.key;
+            let bucket = self.destination.bucket(key);
+            bucket.abort(&key.text, &upload.id).await?;
         }
         Err(Error::InvalidMessage(Fault::new(format!(
             "message {} is larger than max_message_size, {limit} bytes after decoding; ask its sender about it, or raise max_message_size to store it",
@@ -110,7 +121,7 @@ where
         ))))
     }
 
-    async fn start(&self, keys: &[String], attributes: &Attributes) -> Result<Upload, Error> {
+    async fn start(&self, keys: &[Key], attributes: &Attributes) -> Result<Upload, Error> {
         let destination = self.destination;
         // An id is another message's only by accident: that shows at the end, and the next attempt looks first.
         let key = if self.again || self.overwrite || destination.by_name {
@@ -120,7 +131,7 @@ where
         };
         let key = key.ok_or_else(|| self.all_taken())?;
         self.tell_destination(&key);
-        let id = destination.bucket.start(&key, attributes).await?;
+        let id = self.started(&key, attributes).await?;
         let upload = Upload {
             id,
             key,
@@ -134,14 +145,40 @@ where
         Ok(upload)
     }
 
-    async fn write(&self, upload: Option<&Upload>, part: Option<&Bytes>) -> Result<(), Error> {
+    // An upload whose start was not answered is there, perhaps, and nobody knows its id: it is given up before the next one.
+    async fn started(&self, key: &Key, attributes: &Attributes) -> Result<String, Error> {
+        let bucket = self.destination.bucket(key);
+        let mut pauses = START_PAUSES.into_iter();
+        loop {
+            let failure = match bucket.start(&key.text, attributes).await {
+                Err(failure) if failure.is_temporary() => failure,
+                other => return other,
+            };
+            let Some(pause) = pauses.next() else {
+                return Err(failure);
+            };
+            warn!(
+                message_id = %self.message,
+                error_name = failure.name(),
+                error = failure.chain(),
+                "multipart upload not started; it is tried again"
+            );
+            tokio::time::sleep(pause).await;
+            let own = std::slice::from_ref(key);
+            self.destination.give_up_uploads(self.message, own).await?;
+        }
+    }
+
+    async fn write(&self, upload: Option<&Upload>, part: Option<Bytes>) -> Result<(), Error> {
         let (Some(upload), Some(part)) = (upload, part) else {
             return Ok(());
         };
         let number = upload.next_part;
+        let size_bytes = part.len();
+        let key = &upload.key;
         self.destination
-            .bucket
-            .part(&upload.key, &upload.id, number, part.clone())
+            .bucket(key)
+            .part(&key.text, &upload.id, number, part)
             .await
             .inspect_err(|failure| {
                 error!(
@@ -157,7 +194,7 @@ where
             logReference = "MESHFETCH0002",
             message_id = %self.message,
             part = number,
-            size_bytes = part.len(),
+            size_bytes,
             "part stored"
         );
         Ok(())
@@ -172,7 +209,7 @@ where
     ) -> Result<Outcome, Error> {
         let mut last = upload.next_part - 1;
         if !rest.is_empty() {
-            self.write(Some(&upload), Some(&rest)).await?;
+            self.write(Some(&upload), Some(rest)).await?;
             last += 1;
         }
         let message_id = self.message;
@@ -195,26 +232,22 @@ where
 
     async fn completed(&self, upload: Upload, last: i32) -> Result<Received, Error> {
         let destination = self.destination;
-        let bucket = &destination.bucket;
         let key = &upload.key;
+        let bucket = destination.bucket(key);
         let before = if self.overwrite {
             destination.ours(key, self.message).await?
         } else {
             None
         };
         let condition = condition(before.as_ref());
-        let written = bucket.complete(key, &upload.id, last, &condition).await?;
-        let found = bucket.head(key).await?;
+        let written = bucket
+            .complete(&key.text, &upload.id, last, &condition)
+            .await?;
+        let found = bucket.head(&key.text).await?;
         if written == Written::Taken {
-            bucket.abort(key, &upload.id).await?;
+            bucket.abort(&key.text, &upload.id).await?;
         }
-        let place = || {
-            format!(
-                "s3://{}/{}",
-                destination.location.bucket,
-                destination.recorded(key)
-            )
-        };
+        let place = || format!("s3://{}/{}", destination.location.bucket, key.recorded());
         match (written, found) {
             // A redelivered message's earlier version is not what was to be written now.
             (_, Found::Object(object))
@@ -247,8 +280,9 @@ where
             skip: upload.end.offset,
             next_part: upload.next_part,
             upload_id: upload.id.clone(),
-            key: self.destination.recorded(&upload.key),
+            key: upload.key.recorded(),
             overwrite: self.overwrite,
+            replaces: self.replaces.clone(),
         }
     }
 }

@@ -1,11 +1,14 @@
 //! Which bytes become which part.
 
-use bytes::{Bytes, BytesMut};
+use std::time::Duration;
+
+use bytes::Bytes;
 use futures_util::StreamExt;
 use mesh_client::{MailboxId, MessageHeaders, MessageId};
 use mesh_pipeline::{Error, Fault};
 use tokio::time::{Instant, timeout_at};
 
+use crate::buffers::{Buffer, Buffers};
 use crate::messages::{Chunk, Messages};
 
 const MIB: usize = 1024 * 1024;
@@ -13,13 +16,16 @@ const MIB: usize = 1024 * 1024;
 /// The number of parts that S3 allows.
 pub(crate) const MAX_PARTS: i32 = 10_000;
 
+/// Bytes of the later parts.
+pub(crate) const LARGEST_PART: usize = 16 * MIB;
+
 /// Bytes of a part: 8 MiB for the first half of S3's 10,000 parts, 16 MiB for the rest: 117 GiB in all, above MESH's 100 GB
 /// and what `MAX_MESSAGE_SIZE` may be.
 pub(crate) fn part_size(number: i32) -> usize {
     if number <= MAX_PARTS / 2 {
         8 * MIB
     } else {
-        16 * MIB
+        LARGEST_PART
     }
 }
 
@@ -60,20 +66,25 @@ pub(crate) enum Filled {
 /// The decoded bytes of a message across its chunks.
 pub(crate) struct Source<'a, M> {
     messages: &'a M,
+    buffers: &'a Buffers,
     mailbox: &'a MailboxId,
     message: &'a MessageId,
     until: Instant,
     chunk: Chunk,
     number: u32,
     offset: u64,
-    over: BytesMut,
+    // Read, but beyond the end of the last part.
+    over: Bytes,
     ended: bool,
+    // Time that other messages' parts took.
+    waited: Duration,
 }
 
 impl<'a, M: Messages> Source<'a, M> {
     /// Opens the message at a chunk.
     pub(crate) async fn open(
         messages: &'a M,
+        buffers: &'a Buffers,
         mailbox: &'a MailboxId,
         message: &'a MessageId,
         number: u32,
@@ -82,14 +93,16 @@ impl<'a, M: Messages> Source<'a, M> {
         let chunk = messages.download(mailbox, message, number).await?;
         Ok(Self {
             messages,
+            buffers,
             mailbox,
             message,
             until,
             chunk,
             number,
             offset: 0,
-            over: BytesMut::new(),
+            over: Bytes::new(),
             ended: false,
+            waited: Duration::ZERO,
         })
     }
 
@@ -101,6 +114,11 @@ impl<'a, M: Messages> Source<'a, M> {
     /// Chunks of the message; 0 for a report.
     pub(crate) fn total(&self) -> u32 {
         self.chunk.total
+    }
+
+    /// How long it had to wait for memory.
+    pub(crate) fn waited(&self) -> Duration {
+        self.waited
     }
 
     /// Skips so many of the opened chunk's decoded bytes, before anything is read.
@@ -116,18 +134,20 @@ impl<'a, M: Messages> Source<'a, M> {
             // skipped <= read.len(), so it fits.
             let _ = read.split_to(usize::try_from(skipped).unwrap_or(read.len()));
             bytes -= skipped;
-            self.offset += skipped;
-            self.keep(&read);
+            self.offset += skipped + read.len() as u64;
+            self.over = read;
         }
         Ok(())
     }
 
     /// Reads until a part of that size is full, the message ends, or time runs out.
     pub(crate) async fn fill(&mut self, size: usize) -> Result<Filled, Error> {
-        let mut buffer = std::mem::take(&mut self.over);
+        let Some(mut buffer) = self.buffer(size).await else {
+            return Ok(Filled::OutOfTime);
+        };
         loop {
-            if buffer.len() >= size {
-                self.over = buffer.split_off(size);
+            buffer.fill_from(&mut self.over);
+            if buffer.room() == 0 {
                 let end = End {
                     chunk: self.number,
                     offset: self.offset - self.over.len() as u64,
@@ -140,16 +160,18 @@ impl<'a, M: Messages> Source<'a, M> {
             match timeout_at(self.until, self.next()).await {
                 Err(_) => return Ok(Filled::OutOfTime),
                 Ok(next) => match next? {
-                    Some(bytes) => buffer.extend_from_slice(&bytes),
+                    Some(bytes) => self.over = bytes,
                     None => self.ended = true,
                 },
             }
         }
     }
 
-    fn keep(&mut self, bytes: &Bytes) {
-        self.offset += bytes.len() as u64;
-        self.over.extend_from_slice(bytes);
+    async fn buffer(&mut self, size: usize) -> Option<Buffer> {
+        let asked = Instant::now();
+        let buffer = timeout_at(self.until, self.buffers.take(size)).await.ok();
+        self.waited += asked.elapsed();
+        buffer
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, Error> {

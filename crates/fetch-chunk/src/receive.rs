@@ -13,7 +13,7 @@ use time::{Duration, OffsetDateTime};
 use tokio::time::{Instant, timeout_at};
 use tracing::info;
 
-use crate::destination::{Destination, condition};
+use crate::destination::{Destination, Key, condition};
 use crate::messages::Messages;
 use crate::multipart::Upload;
 use crate::parts::{End, Source};
@@ -42,14 +42,17 @@ where
         mailbox,
         message,
         overwrite: false,
+        replaces: None,
         again: false,
         since: clock::now() - Duration::DAY,
         started: Instant::now(),
+        stalled: std::time::Duration::from_secs(pending.stalled_seconds),
         until,
     };
     let (attempt, position) = match pending.position {
         Some(position) => {
             work.overwrite = position.overwrite;
+            work.replaces.clone_from(&position.replaces);
             let attempt = Attempt {
                 number: 1,
                 gone_before: false,
@@ -65,7 +68,8 @@ where
             Begun::Stored(row) => return Ok(Outcome::Stored(Box::new(row))),
             Begun::Fetch { row, again } => {
                 work.overwrite = row.redelivered == Some(true);
-                work.again = again && !work.overwrite;
+                work.replaces = row.version_id.clone().filter(|_| work.overwrite);
+                work.again = again;
                 if let Some(begun) = row.timestamp.as_deref().and_then(clock::parse_iso) {
                     work.since = begun - CLOCKS_APART;
                 }
@@ -101,6 +105,10 @@ fn noted_position(row: &Row) -> Option<Position> {
         upload_id: row.upload_id.clone()?,
         key,
         overwrite: row.redelivered == Some(true),
+        replaces: row
+            .version_id
+            .clone()
+            .filter(|_| row.redelivered == Some(true)),
     })
 }
 
@@ -111,16 +119,22 @@ pub(crate) struct Receive<'a, M, L, R, W, S> {
     pub(crate) mailbox: &'a MailboxId,
     pub(crate) message: &'a MessageId,
     pub(crate) overwrite: bool,
+    // The version that a redelivered message has already, if that is known.
+    pub(crate) replaces: Option<String>,
     // The message may be in the bucket already.
     pub(crate) again: bool,
     // No object of this message is older.
     pub(crate) since: OffsetDateTime,
     pub(crate) started: Instant,
+    // How long earlier invocations have tried in vain to store the next part.
+    pub(crate) stalled: std::time::Duration,
     pub(crate) until: Instant,
 }
 
-// What makes no progress in so long is a failure, not a matter of more time.
+// What makes no progress in so long, in one invocation or in several, is a failure, not a matter of more time.
 const PATIENCE: std::time::Duration = std::time::Duration::from_mins(5);
+
+const NO_TIME: std::time::Duration = std::time::Duration::ZERO;
 
 impl<M, L, R, W, S> Receive<'_, M, L, R, W, S>
 where
@@ -132,36 +146,48 @@ where
 {
     async fn run(&self, position: Option<Position>) -> Result<Outcome, Error> {
         let message_id = self.message;
+        let destination = self.destination;
         let begun = position.is_some();
         let first = position.as_ref().map_or(1, |position| position.next_chunk);
+        let by_id = destination.keys(message_id, None);
         // The sender's name comes with the message alone: the state keeps no more of the key than its SHA-256.
+        let noted_by_name = position
+            .as_ref()
+            .is_some_and(|position| !by_id.iter().any(|key| position.key.is(&key.text)));
         let mut opened = None;
-        if self.destination.by_name {
+        if destination.by_name || noted_by_name {
             let Ok(source) = timeout_at(self.until, self.open(first)).await else {
-                return self.out_of_time(position, false);
+                return self.out_of_time(position, false, NO_TIME);
             };
             opened = Some(source?);
         }
         let headers = opened.as_ref().map(Source::headers);
-        let keys = self.destination.keys(message_id, headers);
+        let keys = destination.keys(message_id, headers);
+        // The setting may have been another one when the message was begun.
+        let mut possible = keys.clone();
+        for key in destination.keys_by_name(message_id, headers) {
+            if !possible.contains(&key) {
+                possible.push(key);
+            }
+        }
         let upload = match position {
-            Some(position) => self.resume(position, &keys).await?,
+            Some(position) => self.resume(position, &possible).await?,
             None => None,
         };
         // An upload that is no longer open may have been completed, and the answer to that lost.
-        if self.again || begun && upload.is_none() && !self.overwrite {
-            let mut possible = keys.clone();
-            possible.extend(self.destination.report_keys(message_id));
-            let stored = self
-                .destination
-                .find_stored(message_id, &possible, self.since)
-                .await?;
-            if let Some(received) = stored {
-                info!(%message_id, "was stored already");
-                return self.note(received).await;
+        let look = self.again || begun && upload.is_none();
+        if look && let Some(received) = self.stored_before(&possible).await? {
+            if let Some(Upload { id, key, .. }) = &upload {
+                destination.bucket(key).abort(&key.text, id).await?;
             }
+            return self.note(received).await;
+        }
+        let anew = look && upload.is_none();
+        if anew {
+            destination.give_up_uploads(message_id, &possible).await?;
         }
         let end = upload.as_ref().map_or(End::START, |upload| upload.end);
+        let headers_were_known = opened.is_some();
         let download = async {
             let mut source = match opened {
                 Some(source) if end.chunk == first => source,
@@ -172,9 +198,18 @@ where
         };
         let Ok(source) = timeout_at(self.until, download).await else {
             let position = upload.as_ref().map(|upload| self.position(upload));
-            return self.out_of_time(position, false);
+            return self.out_of_time(position, false, NO_TIME);
         };
         let source: Source<'_, M> = source?;
+        if anew && !headers_were_known {
+            let named = destination.keys_by_name(message_id, Some(source.headers()));
+            if !named.is_empty() {
+                if let Some(received) = self.stored_before(&named).await? {
+                    return self.note(received).await;
+                }
+                destination.give_up_uploads(message_id, &named).await?;
+            }
+        }
         if source.headers().message_type() == MessageType::Report || source.total() == 0 {
             info!(logReference = "MESHFETCH0010", %message_id, "report received");
             return self.report(source.headers()).await;
@@ -190,10 +225,32 @@ where
         self.data(source, keys, upload).await
     }
 
+    // What an earlier attempt has stored, if it has.
+    async fn stored_before(&self, keys: &[Key]) -> Result<Option<Received>, Error> {
+        let message_id = self.message;
+        let destination = self.destination;
+        let mut keys = keys.to_vec();
+        let stored = match &self.replaces {
+            Some(earlier) => destination.find_newer(message_id, &keys, earlier).await?,
+            None if self.overwrite => None,
+            None => {
+                keys.extend(destination.report_keys(message_id));
+                destination
+                    .find_stored(message_id, &keys, self.since)
+                    .await?
+            }
+        };
+        if stored.is_some() {
+            info!(%message_id, "was stored already");
+        }
+        Ok(stored)
+    }
+
     async fn open(&self, chunk: u32) -> Result<Source<'_, M>, Error> {
         info!(logReference = "MESHFETCH0001", mailbox = %self.mailbox, message_id = %self.message, chunk, "downloading");
         Source::open(
             &self.fetch.messages,
+            &self.fetch.buffers,
             self.mailbox,
             self.message,
             chunk,
@@ -202,15 +259,15 @@ where
         .await
     }
 
-    // The upload, if it is one of a key that the message has now, and still open.
-    async fn resume(&self, position: Position, keys: &[String]) -> Result<Option<Upload>, Error> {
-        let Some(key) = keys.iter().find(|key| position.key.is(key)) else {
+    // The upload, if it is one of a key that the message may have, and still open.
+    async fn resume(&self, position: Position, keys: &[Key]) -> Result<Option<Upload>, Error> {
+        let Some(key) = keys.iter().find(|key| position.key.is(&key.text)) else {
             return Ok(None);
         };
         let open = self
             .destination
-            .bucket
-            .is_open(key, &position.upload_id)
+            .bucket(key)
+            .is_open(&key.text, &position.upload_id)
             .await?;
         Ok(open.then(|| Upload {
             id: position.upload_id,
@@ -234,7 +291,7 @@ where
     pub(crate) async fn whole(
         &self,
         headers: &MessageHeaders,
-        keys: &[String],
+        keys: &[Key],
         body: Bytes,
         attributes: Attributes,
         chunks: u32,
@@ -249,8 +306,13 @@ where
             self.tell_destination(key);
             let size = body.len() as u64;
             let written = destination
-                .bucket
-                .put(key, body.clone(), &attributes, &condition(before.as_ref()))
+                .bucket(key)
+                .put(
+                    &key.text,
+                    body.clone(),
+                    &attributes,
+                    &condition(before.as_ref()),
+                )
                 .await?;
             let received = match written {
                 Written::Stored(version_id) => Received {
@@ -283,8 +345,8 @@ where
         )))
     }
 
-    pub(crate) fn tell_destination(&self, key: &str) {
-        let recorded = self.destination.recorded(key);
+    pub(crate) fn tell_destination(&self, key: &Key) {
+        let recorded = key.recorded();
         info!(
             logReference = "MESHFETCH0001c",
             message_id = %self.message,
@@ -319,21 +381,32 @@ where
         Ok(Outcome::Stored(Box::new(row)))
     }
 
+    // `waited`: time that other messages took is not the message's.
     pub(crate) fn out_of_time(
         &self,
         position: Option<Position>,
         moved: bool,
+        waited: std::time::Duration,
     ) -> Result<Outcome, Error> {
         let message_id = self.message;
-        if !moved && self.started.elapsed() > PATIENCE {
+        let stalled = if moved {
+            NO_TIME
+        } else {
+            // A second at least, so that there is an end however short the invocations are.
+            let tried = self.started.elapsed().saturating_sub(waited);
+            self.stalled + tried.max(std::time::Duration::from_secs(1))
+        };
+        if stalled > PATIENCE {
             return Err(Error::MeshUnavailable(Fault::new(format!(
-                "message {message_id} came so slowly that not one part of it was stored in a whole invocation"
+                "message {message_id} came so slowly that not one part of it was stored in {} seconds",
+                stalled.as_secs()
             ))));
         }
         info!(%message_id, "out of time; the next invocation goes on");
         Ok(Outcome::Unfinished(Pending {
             message_id: message_id.clone(),
             position,
+            stalled_seconds: stalled.as_secs(),
         }))
     }
 }

@@ -1,8 +1,10 @@
 //! Whole messages through the handler, with MESH, the bucket and the tables in memory.
 
 mod by_name;
+mod left_behind;
 mod legacy_location;
 mod size_limit;
+mod slow;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -22,7 +24,7 @@ use mesh_pipeline::store::{Attributes, Condition, Found, ObjectWriter, Stored, W
 use mesh_pipeline::{Error, Fault, clock};
 use time::OffsetDateTime;
 
-use super::{Chunk, Fetch, Locations, Messages, Settings, handle};
+use super::{Buffers, Chunk, Fetch, Locations, Messages, Settings, handle};
 
 const MIB: usize = 1024 * 1024;
 
@@ -32,6 +34,8 @@ struct Mesh {
     names: HashMap<String, String>,
     // Each piece of a body takes so long.
     pace: Duration,
+    // Beyond so many pieces of a chunk nothing comes.
+    stuck_after: Option<usize>,
     downloads: Mutex<Vec<u32>>,
 }
 
@@ -46,18 +50,21 @@ impl Messages for Mesh {
             return Err(Error::MessageGone(Fault::new("not there")));
         };
         self.downloads.lock().unwrap().push(chunk);
-        let pace = self.pace;
-        let pieces: Vec<_> = chunks
-            .get(chunk as usize - 1)
-            .cloned()
-            .unwrap_or_default()
-            .chunks(MIB)
-            .map(Bytes::copy_from_slice)
+        let (pace, stuck_after) = (self.pace, self.stuck_after);
+        let content = chunks.get(chunk as usize - 1).cloned().unwrap_or_default();
+        let pieces: Vec<_> = (0..content.len())
+            .step_by(MIB)
+            .map(|start| content.slice(start..content.len().min(start + MIB)))
             .collect();
-        let body = stream::iter(pieces).then(move |piece| async move {
-            tokio::time::sleep(pace).await;
-            Ok(piece)
-        });
+        let body = stream::iter(pieces)
+            .enumerate()
+            .then(move |(n, piece)| async move {
+                if stuck_after.is_some_and(|limit| n >= limit) {
+                    std::future::pending::<()>().await;
+                }
+                tokio::time::sleep(pace).await;
+                Ok(piece)
+            });
         let kind = if chunks.is_empty() { "REPORT" } else { "DATA" };
         let name = self.names.get(message.as_ref());
         Ok(Chunk {
@@ -200,12 +207,14 @@ impl Version {
         Stored {
             version_id: Some(self.id.clone()),
             e_tag: Some(format!("\"{}\"", self.id)),
+            written_at: Some(self.written_at),
             size: self.body.len() as u64,
             metadata: self.attributes.metadata.clone(),
         }
     }
 }
 
+// Key, attributes and parts.
 type Upload = (String, Attributes, BTreeMap<i32, Bytes>);
 
 // Versions by key, oldest first; `None` is a delete marker.
@@ -217,7 +226,10 @@ struct Bucket {
     prefix: String,
     objects: Arc<Mutex<Objects>>,
     uploads: Arc<Mutex<BTreeMap<String, Upload>>>,
+    // How many were ever begun.
+    begun: Arc<Mutex<usize>>,
     fate: Fate,
+    hides_keys: bool,
 }
 
 impl Bucket {
@@ -294,7 +306,14 @@ impl ObjectWriter for Bucket {
             ..self.clone()
         }
     }
+    fn hiding_keys(&self) -> Self {
+        Self {
+            hides_keys: true,
+            ..self.clone()
+        }
+    }
     async fn head(&self, key: &str) -> Result<Found, Error> {
+        assert!(self.hides_keys || !key.contains("marker"));
         if self.prefix == "s3://forbidden/" {
             return Err(Error::AwsRefused(Fault::new("forbidden")));
         }
@@ -319,14 +338,36 @@ impl ObjectWriter for Bucket {
         condition: &Condition,
     ) -> Result<Written, Error> {
         self.fate.kills_at("put").await;
+        // What S3 keeps is not in the function's memory.
+        let body = Bytes::copy_from_slice(&body);
         Ok(self.store_if(key, body, attributes, condition))
     }
     async fn start(&self, key: &str, attributes: &Attributes) -> Result<String, Error> {
-        let mut uploads = self.uploads.lock().unwrap();
-        let id = format!("upload-{}", uploads.len());
-        let key = format!("{}{key}", self.prefix);
-        uploads.insert(id.clone(), (key, attributes.clone(), BTreeMap::new()));
+        let id = {
+            let mut begun = self.begun.lock().unwrap();
+            *begun += 1;
+            format!("upload-{begun}")
+        };
+        let upload = (
+            format!("{}{key}", self.prefix),
+            attributes.clone(),
+            BTreeMap::new(),
+        );
+        self.uploads.lock().unwrap().insert(id.clone(), upload);
+        self.fate.kills_at("start").await;
+        if self.fate.is("unanswered") {
+            return Err(Error::AwsUnavailable(Fault::new("no answer")));
+        }
         Ok(id)
+    }
+    async fn uploads(&self, prefix: &str) -> Result<Vec<(String, String)>, Error> {
+        let uploads = self.uploads.lock().unwrap();
+        let prefix = format!("{}{prefix}", self.prefix);
+        Ok(uploads
+            .iter()
+            .filter(|(_, (key, _, _))| key.starts_with(&prefix))
+            .map(|(id, (key, _, _))| (key[self.prefix.len()..].to_owned(), id.clone()))
+            .collect())
     }
     async fn is_open(&self, key: &str, upload_id: &str) -> Result<bool, Error> {
         let uploads = self.uploads.lock().unwrap();
@@ -334,8 +375,11 @@ impl ObjectWriter for Bucket {
         Ok(upload.is_some_and(|(of, _, _)| *of == format!("{}{key}", self.prefix)))
     }
     async fn part(&self, _: &str, upload_id: &str, number: i32, body: Bytes) -> Result<(), Error> {
+        self.fate.kills_at("part").await;
         let mut uploads = self.uploads.lock().unwrap();
-        uploads.get_mut(upload_id).unwrap().2.insert(number, body);
+        let parts = &mut uploads.get_mut(upload_id).unwrap().2;
+        // What S3 keeps is not in the function's memory.
+        parts.insert(number, Bytes::copy_from_slice(&body));
         Ok(())
     }
     async fn complete(
@@ -401,6 +445,7 @@ fn fetch(messages: &[(&str, Vec<Bytes>)]) -> Fake {
             fate,
             ..Bucket::default()
         },
+        buffers: Buffers::default(),
         locations: Locations::inbound("live-mesh"),
         settings: Settings {
             mesh: MeshSettings::default(),
@@ -420,12 +465,10 @@ fn fetch(messages: &[(&str, Vec<Bytes>)]) -> Fake {
 }
 
 fn bytes(length: usize, seed: u8) -> Bytes {
-    (0..=250u8)
-        .cycle()
-        .take(length)
-        .map(|byte| byte ^ seed)
-        .collect::<Vec<_>>()
-        .into()
+    let pattern: Vec<_> = (0..=250u8).map(|byte| byte ^ seed).collect();
+    let mut bytes = pattern.repeat(length / pattern.len() + 1);
+    bytes.truncate(length);
+    bytes.into()
 }
 
 fn batch(ids: &[&str]) -> Batch {
@@ -436,6 +479,7 @@ fn batch(ids: &[&str]) -> Batch {
             .map(|id| Pending {
                 message_id: id.parse().unwrap(),
                 position: None,
+                stalled_seconds: 0,
             })
             .collect(),
         failed: Vec::new(),
@@ -540,6 +584,7 @@ async fn a_worker_that_died_is_followed_by_one_that_goes_on() {
         upload_id,
         key: RecordedKey::Key(key.to_owned()),
         overwrite: false,
+        replaces: None,
     };
     fetch.rows.change(&message, |row| row.attempts = Some(1));
     fetch.rows.checkpoint(&message, &position).await.unwrap();

@@ -58,7 +58,7 @@ where
         SdkError::ServiceError(service) => {
             let code = service.err().code().unwrap_or_default();
             let status = service.raw().status().as_u16();
-            if status >= 500 || status == 429 || is_throttling(code) {
+            if status >= 500 || status == 429 || is_throttling(code) || is_damage(code) {
                 return Error::AwsUnavailable(fault(
                     format!("{what}: AWS answered {status} {code}"),
                     error,
@@ -75,6 +75,11 @@ where
         }
         _ => Error::AwsUnavailable(fault(format!("{what}: no answer from AWS"), error)),
     }
+}
+
+// What arrived is not what was sent.
+fn is_damage(code: &str) -> bool {
+    matches!(code, "BadDigest" | "XAmzContentChecksumMismatch")
 }
 
 // The codes that the SDKs' standard retry mode treats as throttling.

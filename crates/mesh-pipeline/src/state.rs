@@ -99,6 +99,15 @@ pub struct Pending {
     /// Where to go on.
     #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
     pub position: Option<Position>,
+    /// For how long invocations have tried in vain to store the next part.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub stalled_seconds: u64,
+}
+
+// serde gives a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Where a multipart upload goes on. Its size does not depend on the message's: the parts are listed by S3.
@@ -118,6 +127,9 @@ pub struct Position {
     /// The message was redelivered: the object becomes a new version.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub overwrite: bool,
+    /// The version that a redelivered message has already, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<String>,
 }
 
 /// A message that could not be stored or acknowledged.

@@ -36,13 +36,6 @@ impl Bucket {
         }
     }
 
-    /// The same bucket, whose keys appear in no error text.
-    #[must_use]
-    pub fn hiding_keys(mut self, hides_keys: bool) -> Self {
-        self.hides_keys = hides_keys;
-        self
-    }
-
     /// The bucket's name.
     pub fn name(&self) -> &str {
         &self.name

@@ -130,6 +130,7 @@ proptest! {
         mailbox in mailbox(),
         ids in prop::collection::vec(message(), 0..4),
         chunk: u32, skip: u64, part: i32, upload in "\\PC{0,20}", key in "(?s).{0,20}", hidden: bool, overwrite: bool,
+        replaces: Option<String>, stalled_seconds: u64,
     ) {
         let position = Position {
             next_chunk: chunk,
@@ -138,13 +139,14 @@ proptest! {
             upload_id: upload,
             key: RecordedKey::of(&key, hidden),
             overwrite,
+            replaces,
         };
         let batch = Batch {
             mailbox,
             messages: ids
                 .iter()
                 .enumerate()
-                .map(|(n, id)| Pending { message_id: id.clone(), position: (n % 2 == 0).then(|| position.clone()) })
+                .map(|(n, id)| Pending { message_id: id.clone(), position: (n % 2 == 0).then(|| position.clone()), stalled_seconds })
                 .collect(),
             failed: ids.iter().map(|id| Failed { message_id: id.clone(), error: "Rejected".to_owned() }).collect(),
         };

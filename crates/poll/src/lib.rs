@@ -188,6 +188,7 @@ fn batches(mailbox: &MailboxId, found: &Listing, size: usize) -> Vec<Batch> {
             .map(|id| Pending {
                 message_id: id.clone(),
                 position: None,
+                stalled_seconds: 0,
             })
             .collect(),
         failed: Vec::new(),

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 
+use aws_sdk_s3::Config;
+use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
 use time::OffsetDateTime;
 
@@ -31,6 +33,8 @@ pub struct Stored {
     pub version_id: Option<String>,
     /// Its ETag.
     pub e_tag: Option<String>,
+    /// When it was written, to the second; of a multipart upload, when that was begun.
+    pub written_at: Option<OffsetDateTime>,
     /// Its bytes.
     pub size: u64,
     /// Its metadata as stored.
@@ -77,6 +81,10 @@ pub trait ObjectWriter: Sized + Send + Sync {
     #[must_use]
     fn other(&self, name: &str, named_by: &str) -> Self;
 
+    /// The same bucket, whose keys appear in no error text.
+    #[must_use]
+    fn hiding_keys(&self) -> Self;
+
     /// What lies under the key.
     fn head(&self, key: &str) -> impl Future<Output = Result<Found, Error>> + Send;
 
@@ -96,12 +104,18 @@ pub trait ObjectWriter: Sized + Send + Sync {
         condition: &Condition,
     ) -> impl Future<Output = Result<Written, Error>> + Send;
 
-    /// Starts a multipart upload; its id.
+    /// Starts a multipart upload, with one call that is not repeated: each that arrives starts another. Its id.
     fn start(
         &self,
         key: &str,
         attributes: &Attributes,
     ) -> impl Future<Output = Result<String, Error>> + Send;
+
+    /// The multipart uploads that are open under keys that begin so: keys and upload ids.
+    fn uploads(
+        &self,
+        prefix: &str,
+    ) -> impl Future<Output = Result<Vec<(String, String)>, Error>> + Send;
 
     /// Whether the multipart upload can be continued.
     fn is_open(
@@ -141,6 +155,13 @@ impl ObjectWriter for Bucket {
         }
     }
 
+    fn hiding_keys(&self) -> Self {
+        Self {
+            hides_keys: true,
+            ..self.clone()
+        }
+    }
+
     async fn head(&self, key: &str) -> Result<Found, Error> {
         self.look(key, None).await
     }
@@ -172,6 +193,9 @@ impl ObjectWriter for Bucket {
             .set_content_type(attributes.content_type.clone())
             .set_metadata(Some(attributes.metadata.clone().into_iter().collect()))
             .body(body.into())
+            .customize()
+            // TLS and S3's CRC32 in the header protect the body; its SHA-256 would cost more than all the rest.
+            .disable_payload_signing()
             .send()
             .await;
         match result {
@@ -188,6 +212,10 @@ impl ObjectWriter for Bucket {
             .key(key)
             .set_content_type(attributes.content_type.clone())
             .set_metadata(Some(attributes.metadata.clone().into_iter().collect()))
+            // The one that the SDK sends with each part.
+            .checksum_algorithm(ChecksumAlgorithm::Crc32)
+            .customize()
+            .config_override(Config::builder().retry_config(RetryConfig::disabled()))
             .send()
             .await
             .map_err(|error| self.error("starting a multipart upload of", key, error))?
@@ -198,6 +226,30 @@ impl ObjectWriter for Bucket {
                     self.describe("starting a multipart upload of", key)
                 )))
             })
+    }
+
+    async fn uploads(&self, prefix: &str) -> Result<Vec<(String, String)>, Error> {
+        let mut pages = self
+            .client
+            .list_multipart_uploads()
+            .bucket(&self.name)
+            .prefix(prefix);
+        let mut found = Vec::new();
+        loop {
+            let page =
+                pages.clone().send().await.map_err(|error| {
+                    self.error("listing the multipart uploads of", prefix, error)
+                })?;
+            for upload in page.uploads.unwrap_or_default() {
+                found.extend(upload.key.zip(upload.upload_id));
+            }
+            if page.is_truncated != Some(true) {
+                return Ok(found);
+            }
+            pages = pages
+                .set_key_marker(page.next_key_marker)
+                .set_upload_id_marker(page.next_upload_id_marker);
+        }
     }
 
     async fn is_open(&self, key: &str, upload_id: &str) -> Result<bool, Error> {
@@ -231,10 +283,21 @@ impl ObjectWriter for Bucket {
             .upload_id(upload_id)
             .part_number(number)
             .body(body.into())
+            .customize()
+            .disable_payload_signing()
             .send()
             .await
             .map(drop)
-            .map_err(|error| self.error(&format!("writing part {number} of"), key, error))
+            .map_err(|error| {
+                let verb = format!("writing part {number} of");
+                if is_gone(&error) {
+                    return Error::AwsUnavailable(Fault::new(format!(
+                        "{}: the multipart upload was given up meanwhile; the message is fetched from its beginning next time",
+                        self.describe(&verb, key)
+                    )));
+                }
+                self.error(&verb, key, error)
+            })
     }
 
     async fn complete(
@@ -353,6 +416,9 @@ impl Bucket {
             Ok(head) => Ok(Found::Object(Stored {
                 version_id: head.version_id,
                 e_tag: head.e_tag,
+                written_at: head
+                    .last_modified
+                    .and_then(|time| OffsetDateTime::from_unix_timestamp(time.secs()).ok()),
                 size: head
                     .content_length
                     .and_then(|size| size.try_into().ok())
@@ -449,6 +515,7 @@ mod tests {
     use hyper::{Request, Response, server::conn::http1};
     use hyper_util::rt::TokioIo;
     use std::convert::Infallible;
+    use std::sync::Mutex;
     use tokio::net::TcpListener;
 
     const VERSIONS: &str = "<ListVersionsResult><IsTruncated>false</IsTruncated>\
@@ -458,6 +525,20 @@ mod tests {
         <Version><Key>in/a</Key><VersionId>v0</VersionId><LastModified>2026-01-15T12:00:00.000Z</LastModified></Version>\
         <Version><Key>in/a.csv</Key><VersionId>w</VersionId><LastModified>2026-01-15T12:02:00.000Z</LastModified></Version>\
         </ListVersionsResult>";
+
+    // What S3 is told of the bodies: the signed and the checked digest.
+    static SEEN: Mutex<Vec<[String; 2]>> = Mutex::new(Vec::new());
+
+    fn uploads(found: &[(&str, &str)], more: bool) -> String {
+        let one = |(key, id): &(&str, &str)| {
+            format!("<Upload><Key>{key}</Key><UploadId>{id}</UploadId></Upload>")
+        };
+        format!(
+            "<ListMultipartUploadsResult><IsTruncated>{more}</IsTruncated><NextKeyMarker>in/a.dat</NextKeyMarker>\
+             <NextUploadIdMarker>u2</NextUploadIdMarker>{}</ListMultipartUploadsResult>",
+            found.iter().map(one).collect::<String>()
+        )
+    }
 
     // Answers as S3 does, which quotes the object that it refuses.
     async fn answer(request: Request<Incoming>) -> Result<Response<Full<Body>>, Infallible> {
@@ -471,6 +552,20 @@ mod tests {
         };
         let (status, body) = match (header("if-match"), header("if-none-match")) {
             _ if target.contains("versions") => (200, VERSIONS.to_owned()),
+            _ if target.contains("uploads&") && target.contains("upload-id-marker") => {
+                (200, uploads(&[("in/a.dat.more", "u3")], false))
+            }
+            _ if target.contains("uploads&") => (
+                200,
+                uploads(&[("in/a.dat", "u1"), ("in/a.dat", "u2")], true),
+            ),
+            _ if target.contains("given-up") => refusal(404, "NoSuchUpload"),
+            _ if target.contains("seen") => {
+                let told = |name| header(name).unwrap_or_default().to_owned();
+                let seen = ["x-amz-content-sha256", "x-amz-checksum-crc32"].map(told);
+                SEEN.lock().unwrap().push(seen);
+                (200, String::new())
+            }
             _ if target.contains("gone") => refusal(404, "NoSuchKey"),
             _ if target.contains("busy") => refusal(503, "SlowDown"),
             _ if target.contains("secret") => refusal(403, "AccessDenied"),
@@ -531,6 +626,50 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn bodies_are_not_signed_and_s3_gets_a_checksum_to_check_them_with() {
+        let bucket = bucket().await;
+        let attributes = Attributes::default();
+        let body = Bytes::from_static(b"123456789");
+        let condition = Condition::Free;
+        bucket
+            .put("in/seen", body.clone(), &attributes, &condition)
+            .await
+            .unwrap();
+        bucket.part("in/seen", "u", 1, body).await.unwrap();
+        // The check value of CRC-32: 0xCBF43926.
+        let expected = ["UNSIGNED-PAYLOAD", "y/Q5Jg=="].map(str::to_owned);
+        assert_eq!(*SEEN.lock().unwrap(), [expected.clone(), expected]);
+    }
+
+    #[tokio::test]
+    async fn open_uploads_are_listed_to_the_last_page() {
+        let uploads = bucket().await.uploads("in/a.dat").await.unwrap();
+        let uploads: Vec<_> = uploads
+            .iter()
+            .map(|(key, id)| (key.as_str(), id.as_str()))
+            .collect();
+        assert_eq!(
+            uploads,
+            [
+                ("in/a.dat", "u1"),
+                ("in/a.dat", "u2"),
+                ("in/a.dat.more", "u3")
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_was_given_up_is_begun_anew_later() {
+        let bucket = bucket().await;
+        let error = bucket
+            .part("in/given-up", "u", 1, Bytes::new())
+            .await
+            .unwrap_err();
+        assert_eq!(error.name(), "AwsUnavailable");
+        assert!(!bucket.is_open("in/given-up", "u").await.unwrap());
+    }
+
+    #[tokio::test]
     async fn the_versions_of_a_key_are_its_own_and_not_older_than_asked_for() {
         let since = crate::clock::parse_iso("2026-01-15T12:00:30Z").unwrap();
         let versions = bucket().await.versions("in/a", since).await.unwrap();
@@ -543,7 +682,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_hidden_key_is_in_no_error_text_not_even_in_s3s_own_words() {
-        let hiding = bucket().await.hiding_keys(true);
+        let hiding = bucket().await.hiding_keys();
         for (key, name) in [
             ("in/secret.csv", "AwsRefused"),
             ("in/secret-busy.csv", "AwsUnavailable"),
