@@ -223,23 +223,24 @@ data "aws_iam_policy_document" "fetch_message_chunk" {
     resources = local.inbound_buckets
   }
 
-  # What has a sender's name, or was taken away from it, may be another message: the versions tell.
-  dynamic "statement" {
-    for_each = var.use_sender_filename ? ["ListVersions"] : []
-    content {
-      sid       = statement.value
-      actions   = ["s3:ListBucketVersions"]
-      resources = local.inbound_buckets
-    }
+  # An upload whose worker died before it could note its id is given up. S3 knows no condition on the prefix for this one.
+  statement {
+    sid       = "FindUploads"
+    actions   = ["s3:ListBucketMultipartUploads"]
+    resources = local.inbound_buckets
   }
 
-  dynamic "statement" {
-    for_each = var.use_sender_filename ? ["LookAtVersions"] : []
-    content {
-      sid       = statement.value
-      actions   = ["s3:GetObjectVersion"]
-      resources = local.inbound_objects
-    }
+  # What an earlier attempt has stored may have been taken away since, or another message may have its name: the versions tell.
+  statement {
+    sid       = "ListVersions"
+    actions   = ["s3:ListBucketVersions"]
+    resources = local.inbound_buckets
+  }
+
+  statement {
+    sid       = "LookAtVersions"
+    actions   = ["s3:GetObjectVersion"]
+    resources = local.inbound_objects
   }
 
   # A multipart upload decrypts what it has encrypted.

@@ -14,6 +14,18 @@ run "below_inbound_by_message_id" {
   command = plan
 
   assert {
+    condition = {
+      for statement in data.aws_iam_policy_document.fetch_message_chunk.statement : statement.sid => statement.actions
+      if contains(["FindUploads", "ListVersions", "LookAtVersions"], statement.sid)
+      } == {
+      FindUploads    = toset(["s3:ListBucketMultipartUploads"])
+      ListVersions   = toset(["s3:ListBucketVersions"])
+      LookAtVersions = toset(["s3:GetObjectVersion"])
+    }
+    error_message = "what an earlier attempt has left may be looked at, whatever the setting was then"
+  }
+
+  assert {
     condition     = [for name in ["USE_LEGACY_INBOUND_LOCATION", "USE_SENDER_FILENAME"] : aws_lambda_function.fetch_message_chunk.environment[0].variables[name]] == ["false", "false"]
     error_message = "what the function is told"
   }
@@ -78,14 +90,6 @@ run "under_the_senders_name" {
     condition     = aws_lambda_function.fetch_message_chunk.environment[0].variables["USE_SENDER_FILENAME"] == "true"
     error_message = "what the function is told"
   }
-
-  assert {
-    condition = {
-      for statement in data.aws_iam_policy_document.fetch_message_chunk.statement : statement.sid => statement.actions
-      if contains(["ListVersions", "LookAtVersions"], statement.sid)
-    } == { ListVersions = toset(["s3:ListBucketVersions"]), LookAtVersions = toset(["s3:GetObjectVersion"]) }
-    error_message = "what was under a name before may be looked at"
-  }
 }
 
 run "in_a_legacy_location" {
@@ -114,7 +118,14 @@ run "in_a_legacy_location" {
       for statement in data.aws_iam_policy_document.fetch_message_chunk.statement : statement.sid => anytrue([
         for resource in ["arn:aws:s3:::archive/*", "arn:aws:s3:::archive", "arn:aws:kms:eu-west-2:123456789012:key/0b1c"] : contains(statement.resources, resource)
       ]) if !contains(["ChangeRows", "NeverWhereItWouldBeSent", "StoreHeaders"], statement.sid)
-    } == { StoreMessages = true, TellMissingFromForbidden = true, EncryptMessages = true }
+      } == {
+      EncryptMessages          = true
+      FindUploads              = true
+      ListVersions             = true
+      LookAtVersions           = true
+      StoreMessages            = true
+      TellMissingFromForbidden = true
+    }
     error_message = "the bucket and its key may be used"
   }
 }

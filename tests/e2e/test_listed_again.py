@@ -1,5 +1,8 @@
 """Messages that MESH lists though they were received."""
 
+import time
+
+import pytest
 import requests
 from stack.checks import Message, inbox_empty, received
 
@@ -66,3 +69,26 @@ def test_a_worker_that_died_after_storing_leaves_one_object(pipeline, mailbox, o
     assert inbox_empty(pipeline, mailbox) == []
     assert versions(pipeline, key) == 1
     assert pipeline.row(f"in#{message_id}")["status"] == "acknowledged"
+
+
+@pytest.mark.parametrize("call", ["PutObject", "UpdateItem"])
+def test_a_worker_that_died_over_a_redelivery_makes_one_new_version(pipeline, mailbox, other, call):
+    message = Message(other, mailbox, b"twice", content_type="text/plain")
+    message_id = message.send(pipeline.stack)
+    pipeline.poll(mailbox)
+    put_back(pipeline, message_id)
+    set_row(pipeline, message_id, "updated_at", "2026-01-01T00:00:00.000Z")
+    # S3's times are to the second, and a redelivery is a day later.
+    time.sleep(1.1)
+    pipeline.stack.cell(mailbox, f'"{mailbox}"')
+    # After the object, or after the row is begun and nothing more.
+    pipeline.stack.fault(mailbox, "kill-after", call=f".*fetch-message-chunk .* {call}", at=2 if call == "UpdateItem" else 1)
+    key = f"inbound/{mailbox}/{message_id}.dat"
+    pipeline.poll(mailbox)
+    assert [one["fault"] for one in pipeline.stack.calls(mailbox) if one["fault"]] == ["kill-after"]
+    assert versions(pipeline, key) == (2 if call == "PutObject" else 1)
+    (execution,) = pipeline.poll(mailbox)
+    assert execution["status"] == "SUCCEEDED"
+    assert inbox_empty(pipeline, mailbox) == []
+    assert versions(pipeline, key) == 2
+    assert pipeline.row(f"in#{message_id}")["version_id"] == pipeline.get(key)["VersionId"]

@@ -52,6 +52,7 @@ RARE = {
     (_FETCH, "s3:GetObject", "arn:aws:s3:::second-legacy-inbound/*"): _AGAIN,
     (_FETCH, "s3:GetObjectVersion", "arn:aws:s3:::second-legacy-inbound/*"): _AGAIN,
     (_FETCH, "s3:ListBucket", "arn:aws:s3:::second-legacy-inbound"): _AGAIN,
+    (_FETCH, "s3:ListBucketMultipartUploads", "arn:aws:s3:::second-legacy-inbound"): _AGAIN,
     (_FETCH, "s3:ListBucketVersions", "arn:aws:s3:::second-legacy-inbound"): _AGAIN,
     (_FETCH, "s3:ListMultipartUploadParts", "arn:aws:s3:::second-legacy-inbound/*"): _AGAIN,
     (_SEND, "dynamodb:BatchGetItem", _TABLE): "an uncertain send that another one with its local id may explain",

@@ -1,0 +1,127 @@
+"""Messages of any size and number of chunks: neither the memory nor what goes between the states grows with them."""
+
+import random
+import re
+import time
+
+import pytest
+from stack.checks import MIB, Message, inbox_empty, received, sha256
+
+# MiB of a worker's memory, since it was started.
+LIMIT = 64
+# Characters of a state's input for one message that is under way.
+PAYLOAD = 1_000
+PREFIX = "large"
+MAILBOXES = [f"X26T{number}" for number in range(980, 984)]
+
+
+def peak(pipeline):
+    """The most memory that any worker of the fetching function ever had."""
+    found = [
+        int(megabytes)
+        for line in pipeline.function_logs("fetch-message-chunk", "REPORT")
+        for megabytes in re.findall(r"Max Memory Used: (\d+) MB", line)
+    ]
+    assert found
+    return max(found)
+
+
+def payloads(pipeline, execution):
+    """Sizes of what the fetching state was entered with, one after the other."""
+    return [
+        len(event["stateEnteredEventDetails"]["input"])
+        for event in pipeline.history(execution["executionArn"])
+        if event["type"] == "TaskStateEntered" and event["stateEnteredEventDetails"]["name"] == "Fetch batch"
+    ]
+
+
+def uploads(pipeline, mailbox):
+    found = pipeline.stack.client("s3").list_multipart_uploads(Bucket=pipeline.bucket, Prefix=f"inbound/{mailbox}/")
+    return found.get("Uploads", [])
+
+
+def plain(pipeline, mailbox):
+    """The sandbox compresses on the fly for whoever accepts gzip, and stands still meanwhile."""
+    path = f"/messageexchange/{mailbox}/inbox/.*"
+    pipeline.stack.script("GET", path, request_headers={"accept-encoding": "identity"}, times=10**6)
+
+
+def test_several_large_messages_at_once_take_no_more_memory_than_one(pipeline, mailbox, other):
+    messages = [Message(other, mailbox, random.Random(seed).randbytes(27 * MIB), chunks=2) for seed in range(4)]
+    ids = [message.send(pipeline.stack, max_chunk_size=20 * MIB) for message in messages]
+    plain(pipeline, mailbox)
+    (execution,) = pipeline.poll(mailbox)
+    assert execution["status"] == "SUCCEEDED"
+    for message_id, message in zip(ids, messages, strict=True):
+        assert received(pipeline, message_id, message) == []
+    assert (inbox_empty(pipeline, mailbox), uploads(pipeline, mailbox)) == ([], [])
+    assert peak(pipeline) < LIMIT
+
+
+def test_a_message_of_many_small_chunks(pipeline, mailbox, other):
+    body = random.Random(1).randbytes(9 * MIB)
+    message = Message(other, mailbox, body, chunks=288)
+    message_id = message.send(pipeline.stack, max_chunk_size=32 * 1024)
+    plain(pipeline, mailbox)
+    (execution,) = pipeline.poll(mailbox)
+    assert execution["status"] == "SUCCEEDED"
+    assert received(pipeline, message_id, message) == []
+    assert (inbox_empty(pipeline, mailbox), uploads(pipeline, mailbox)) == ([], [])
+    assert max(payloads(pipeline, execution)) < PAYLOAD
+    assert peak(pipeline) < LIMIT
+
+
+@pytest.mark.parametrize("kind", ["kill-after", "reset-after"])
+def test_an_upload_that_no_row_knows_is_given_up(pipeline, mailbox, other, kind):
+    body = random.Random(kind).randbytes(9 * MIB)
+    message_id = Message(other, mailbox, body).send(pipeline.stack)
+    plain(pipeline, mailbox)
+    pipeline.stack.cell(mailbox, f'"{mailbox}"')
+    pipeline.stack.fault(mailbox, kind, call=".*fetch-message-chunk .* POST uploads")
+    executions = pipeline.poll(mailbox)
+    if kind == "kill-after":
+        assert [execution["status"] for execution in executions] == ["FAILED"]
+        (left,) = uploads(pipeline, mailbox)
+        row = pipeline.row(f"in#{message_id}")
+        assert left["UploadId"] and "upload_id" not in row
+        executions = pipeline.poll(mailbox)
+    assert [execution["status"] for execution in executions] == ["SUCCEEDED"]
+    assert [call["fault"] for call in pipeline.stack.calls(mailbox) if call["fault"]] == [kind]
+    assert sha256(pipeline.get(f"inbound/{mailbox}/{message_id}.dat")["Body"]) == sha256(body)
+    assert pipeline.row(f"in#{message_id}")["status"] == "acknowledged"
+    assert (inbox_empty(pipeline, mailbox), uploads(pipeline, mailbox)) == ([], [])
+
+
+@pytest.fixture(scope="module")
+def hurried(stack):
+    """An instance whose invocations are as short as the module lets them be."""
+    pipeline = stack.deploy(PREFIX, MAILBOXES, timeout={"fetch_message_chunk": 120})
+    pipeline.capture_events()
+    return pipeline
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("number", "size", "chunk"),
+    [(0, 1024 * MIB, 90 * MIB), (1, 12_000 * 2048, 2048)],
+    ids=["1 GiB", "12,000 chunks"],
+)
+def test_hand_overs_of_a_message_beyond_any_invocation(hurried, other, number, size, chunk, capsys):
+    mailbox = MAILBOXES[number]
+    body = random.Random(1).randbytes(MIB) * (size // MIB + 1)
+    message = Message(other, mailbox, body[:size], chunks=-(-size // chunk))
+    message_id = message.send(hurried.stack, max_chunk_size=chunk)
+    plain(hurried, mailbox)
+    started = time.monotonic()
+    execution = hurried.wait(hurried.start(mailbox), seconds=3600)
+    assert execution["status"] == "SUCCEEDED", execution
+    sizes = payloads(hurried, execution)
+    with capsys.disabled():
+        seconds = time.monotonic() - started
+        print(f"\n{size} bytes in {message.chunks} chunks: {seconds:.0f} s, {len(sizes)} invocations with {sizes} characters, {peak(hurried)} MiB")
+    assert received(hurried, message_id, message) == []
+    assert (inbox_empty(hurried, mailbox), uploads(hurried, mailbox)) == ([], [])
+    assert max(sizes) < PAYLOAD
+    # Nothing but the digits of its numbers is longer in the last one.
+    assert len(set(sizes[1:])) == 0 or max(sizes[1:]) - min(sizes[1:]) < 20
+    assert peak(hurried) < LIMIT
