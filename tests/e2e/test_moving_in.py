@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 from moving_in import legacy
+from stack import commands
 from stack.checks import Message, received, sent
 from stack.pipeline import Pipeline
+from stack.servers import TESTS
 from stack.terraform import MODULE
 
 MAILBOX, LEGACY = "X26T990", "X26T991"
@@ -83,15 +85,19 @@ class Team:
             if rule["IsEgress"]
         }
 
-    def swap(self):
+    def swap(self, **block):
         """Changes `source`. URL and addresses are for the sandbox; docs/moving-in.md tells of the log group's name."""
         source = os.path.relpath(MODULE, self.terraform.folder)
-        self.terraform.override(
-            source=source, mesh_url=self.stack.mesh_url, mesh_cidr_blocks=[SANDBOX], cloudtrail_log_group_name=TRAIL_LOG
-        )
+        ours = {"mesh_url": self.stack.mesh_url, "mesh_cidr_blocks": [SANDBOX], "cloudtrail_log_group_name": TRAIL_LOG}
+        self.terraform.override(**{"source": source} | ours | block)
 
-    def back(self):
-        self.terraform.override()
+    def back(self, **block):
+        self.terraform.override(**block)
+
+    def polls(self):
+        """The states of the rule that polls and the one that shakes hands."""
+        rules = self.stack.client("events").list_rules(NamePrefix="moving-mesh-get-messages")["Rules"]
+        return {rule["Name"].removeprefix("moving-mesh-"): rule["State"] for rule in rules}
 
     def key(self):
         aliases = self.stack.client("kms").list_aliases()["Aliases"]
@@ -108,11 +114,21 @@ def team(stack):
     team = Team(stack)
     team.begin()
     team.before, team.groups_before = team.old_things(), team.groups()
-    team.swap()
+    # By docs/moving-in.md, steps 1 to 4.
+    team.back(get_messages_enabled=False)
+    team.terraform.apply()
+    team.polls_before = team.polls()
+    team.swap(get_messages_enabled=False)
     team.planned = team.terraform.plan()
     team.terraform.apply()
+    team.polls_after = team.polls()
     team.pipeline.capture_events()
     return team
+
+
+def test_nothing_polls_before_it_is_told_to(team):
+    handshakes = {"get-messages-handshake": "ENABLED"}
+    assert team.polls_before == team.polls_after == {"get-messages": "DISABLED"} | handshakes
 
 
 def destroyed(planned):
@@ -207,14 +223,36 @@ def test_a_mapping_still_sends(team, other, workflow):
     assert sent(team.pipeline, key, version, message) == []
 
 
+def test_polls_are_switched_on_at_the_end(team):
+    team.swap(get_messages_enabled=True)
+    assert set(team.terraform.changes()) == {
+        "module.mesh.aws_cloudwatch_event_rule.get_messages[0]: update",
+        'module.mesh.aws_cloudwatch_metric_alarm.this["get-messages-stopped"]: create',
+        "output mesh: update",
+    }
+    team.terraform.apply()
+    assert set(team.polls().values()) == {"ENABLED"}
+
+
 @pytest.mark.nightly
 def test_the_way_back(team):
     """By docs/moving-in.md: the rows stay in AWS."""
-    team.terraform.forget("module.mesh.aws_dynamodb_table.messages", "module.mesh.aws_dynamodb_table.leases")
-    team.back()
+    team.swap(get_messages_enabled=False)
+    team.terraform.apply()
+    state, groups = (commands.blocks(TESTS.parent / "docs/moving-in.md")["Back", number] for number in (0, 1))
+    commands.run(team.stack, state, cwd=team.terraform.folder)
+    commands.run(team.stack, groups, NAME="moving-mesh")
+    assert [team.reach(group) for group in team.groups().values()] == [set()] * 3
+    team.back(get_messages_enabled=False)
     kept = ("aws_s3_bucket.", "aws_kms_", "aws_cloudwatch_log_group.")
     gone = {address for address in destroyed(team.terraform.plan()) if address.startswith(kept)}
     assert gone <= {f"aws_cloudwatch_log_group.{one}" for one in OURS}
     team.terraform.apply()
     assert team.terraform.changes() == []
     assert team.old_things() == team.before
+    assert {name: team.groups()[name] for name in GROUPS} == {name: team.groups_before[name] for name in GROUPS}
+    reach = {("pl" if place.startswith("pl-") else place, port) for place, port in team.reach(team.groups()[GROUPS[0]])}
+    assert reach == {(place, 443) for place in (*legacy.MESH_CIDRS, *team.network["endpoints"], "pl")}
+    team.back()
+    team.terraform.apply()
+    assert set(team.polls().values()) == {"ENABLED"}

@@ -26,6 +26,7 @@ VARIABLES = {
         "default": [],
     },
     "cloudtrail_enabled": {"type": "bool", "default": True},
+    "get_messages_enabled": {"type": "bool", "default": True},
     "vpc_id": {"type": "string", "default": ""},
     "aws_s3_endpoint_prefix_list_id": {"type": "string", "default": ""},
     **{
@@ -272,6 +273,7 @@ def rules():
     schedules = {
         one: {"name": dashed(one), "description": dashed(one), "schedule_expression": every} for one, every in started.items()
     }
+    schedules["get_messages"]["state"] = '${var.get_messages_enabled ? "ENABLED" : "DISABLED"}'
     targets = {
         one: {
             "for_each": "${var.mailbox_ids}",
