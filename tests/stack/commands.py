@@ -20,6 +20,12 @@ def blocks(document):
     return found
 
 
+# The variable alone does not keep version 1 from asking AWS itself for SQS.
+_BEGIN = """set -euo pipefail
+aws() { command aws --endpoint-url "$AWS_ENDPOINT_URL" "$@"; }
+"""
+
+
 @functools.cache
 def cli():
     """The folder of the AWS CLI."""
@@ -38,6 +44,6 @@ def run(stack, script, cwd=None, **known):
         "AWS_DEFAULT_REGION": "eu-west-2",
         "NO_PROXY": "127.0.0.1",
     }
-    done = subprocess.run(["bash", "-c", f"set -euo pipefail\n{script}"], cwd=cwd, env=env | known, capture_output=True, text=True)
+    done = subprocess.run(["bash", "-c", _BEGIN + script], cwd=cwd, env=env | known, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
