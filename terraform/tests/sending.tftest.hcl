@@ -127,6 +127,7 @@ run "following_up" {
 
   variables {
     track_messages_schedule = "rate(1 hour)"
+    track_alarm_minutes     = 120
   }
 
   assert {
