@@ -213,6 +213,25 @@ def test_an_object_is_sent(team):
     assert sent(team.pipeline, "outbound/after.txt", version, message) == []
 
 
+def test_sending_is_switched_off_and_on(team):
+    """By docs/runbook.md: here, because nobody else sends from this instance."""
+    runbook = commands.blocks(TESTS.parent / "docs/runbook.md")
+
+    def run(number):
+        return commands.run(team.stack, runbook["Switching sending off and on", number], NAME="moving-mesh")
+
+    run(0)
+    message = Message(MAILBOX, OTHERS[0], b"waits for the switch")
+    version = team.pipeline.put("outbound/waits.txt", message.body, message.metadata)
+    row = team.pipeline.wait_sent("outbound/waits.txt", version, "claimed")
+    assert team.pipeline.wait(row["execution"])["status"] == "SUCCEEDED"
+    assert run(1).split() == [row["id"]]
+    run(2)
+    assert team.pipeline.track()["status"] == "SUCCEEDED"
+    team.pipeline.wait_sent("outbound/waits.txt", version)
+    assert run(1) == ""
+
+
 @pytest.mark.parametrize(("other", "workflow"), [(OTHERS[0], "FIRST"), (OTHERS[1], "SECOND")])
 def test_a_mapping_still_sends(team, other, workflow):
     """The second one had no parameters in the replaced module."""

@@ -18,6 +18,8 @@ ON_BEHALF = {
     (_FUNCTION, "kms:Decrypt"): _KEEPS_ROWS,
     ("fetch-message-chunk-role", "kms:GenerateDataKey"): "S3 encrypts what is put, for the caller alone: kms:ViaService",
     ("get-messages", "kms:Decrypt"): "DynamoDB decrypts the key of the leases that the machine releases: kms:ViaService",
+    ("send-message", "kms:Decrypt"): "DynamoDB and SQS use the key for the caller alone: kms:ViaService",
+    ("send-message", "kms:GenerateDataKey"): "SQS encrypts what is put into the dead-letter queue, for the caller alone: kms:ViaService",
     (_FUNCTION, "logs:CreateLogStream"): "Lambda writes what a function prints",
     (_FUNCTION, "logs:PutLogEvents"): "Lambda writes what a function prints",
     ("cloudtrail", "logs:CreateLogStream"): "CloudTrail writes into the trail's log group",
