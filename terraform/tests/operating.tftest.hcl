@@ -55,8 +55,8 @@ run "the_other_way_round" {
     log_level                   = "DEBUG"
     manage_bucket_notifications = false
     tracing_enabled             = true
-    memory                      = { poll_mailbox = 128, fetch_message_chunk = 10240 }
-    timeout                     = { poll_mailbox = 120, send_message_chunk = 900 }
+    memory                      = { poll_mailbox = 128, fetch_message_chunk = 10240, acknowledge_message = 129, send_message_chunk = 130, track_message = 131 }
+    timeout                     = { poll_mailbox = 121, fetch_message_chunk = 890, acknowledge_message = 123, send_message_chunk = 900, track_message = 125 }
   }
 
   assert {
@@ -96,13 +96,22 @@ run "the_other_way_round" {
   }
 
   assert {
-    condition     = [aws_lambda_function.poll_mailbox.memory_size, aws_lambda_function.fetch_message_chunk.memory_size, aws_lambda_function.send_message_chunk.memory_size] == [128, 10240, 256]
-    error_message = "memory: what is given, and defaults"
-  }
-
-  assert {
-    condition     = [aws_lambda_function.poll_mailbox.timeout, aws_lambda_function.fetch_message_chunk.timeout, aws_lambda_function.send_message_chunk.timeout] == [120, 900, 900]
-    error_message = "timeouts: what is given, and defaults"
+    condition = {
+      for name, function in {
+        poll_mailbox        = aws_lambda_function.poll_mailbox
+        fetch_message_chunk = aws_lambda_function.fetch_message_chunk
+        acknowledge_message = aws_lambda_function.acknowledge_message
+        send_message_chunk  = aws_lambda_function.send_message_chunk
+        track_message       = aws_lambda_function.track_message
+      } : name => join(" ", [function.memory_size, function.timeout])
+      } == {
+      poll_mailbox        = "128 121"
+      fetch_message_chunk = "10240 890"
+      acknowledge_message = "129 123"
+      send_message_chunk  = "130 900"
+      track_message       = "131 125"
+    }
+    error_message = "memory and timeout of each function"
   }
 }
 
