@@ -1,5 +1,6 @@
 """Messages of any size and number of chunks: neither the memory nor what goes between the states grows with them."""
 
+import hashlib
 import random
 import re
 import time
@@ -15,23 +16,23 @@ PREFIX = "large"
 MAILBOXES = [f"X26T{number}" for number in range(980, 984)]
 
 
-def peak(pipeline):
-    """The most memory that any worker of the fetching function ever had."""
+def peak(pipeline, function="fetch-message-chunk"):
+    """The most memory that any worker of the function ever had."""
     found = [
         int(megabytes)
-        for line in pipeline.function_logs("fetch-message-chunk", "REPORT")
+        for line in pipeline.function_logs(function, "REPORT")
         for megabytes in re.findall(r"Max Memory Used: (\d+) MB", line)
     ]
     assert found
     return max(found)
 
 
-def payloads(pipeline, execution):
-    """Sizes of what the fetching state was entered with, one after the other."""
+def payloads(pipeline, execution, state="Fetch batch"):
+    """Sizes of what the state was entered with, one after the other."""
     return [
         len(event["stateEnteredEventDetails"]["input"])
         for event in pipeline.history(execution["executionArn"])
-        if event["type"] == "TaskStateEntered" and event["stateEnteredEventDetails"]["name"] == "Fetch batch"
+        if event["type"] == "TaskStateEntered" and event["stateEnteredEventDetails"]["name"] == state
     ]
 
 
@@ -95,7 +96,7 @@ def test_an_upload_that_no_row_knows_is_given_up(pipeline, mailbox, other, kind)
 @pytest.fixture(scope="module")
 def hurried(stack):
     """An instance whose invocations are as short as the module lets them be."""
-    pipeline = stack.deploy(PREFIX, MAILBOXES, timeout={"fetch_message_chunk": 120})
+    pipeline = stack.deploy(PREFIX, MAILBOXES, timeout={"fetch_message_chunk": 120, "send_message_chunk": 120})
     pipeline.capture_events()
     return pipeline
 
@@ -125,3 +126,28 @@ def test_hand_overs_of_a_message_beyond_any_invocation(hurried, other, number, s
     # Nothing but the digits of its numbers is longer in the last one.
     assert len(set(sizes[1:])) == 0 or max(sizes[1:]) - min(sizes[1:]) < 20
     assert peak(hurried) < LIMIT
+
+
+@pytest.mark.nightly
+def test_a_sent_message_beyond_any_invocation(hurried, other, capsys):
+    size, sender = 1024 * MIB, MAILBOXES[2]
+    body = random.Random(2).randbytes(MIB) * (size // MIB)
+    metadata = Message(sender, other, body).metadata | {"mex-content-compress": "no"}
+    key = f"outbound/{sender}/large"
+    started = time.monotonic()
+    version = hurried.put(key, body, metadata)
+    row = hurried.wait_sent(key, version, seconds=3600)
+    execution = {"executionArn": row["execution"]}
+    sizes = payloads(hurried, execution, "Send")
+    with capsys.disabled():
+        seconds = time.monotonic() - started
+        print(f"\nsent {size} bytes: {seconds:.0f} s, {len(sizes)} invocations with {sizes} characters, {peak(hurried, 'send-message-chunk')} MiB")
+    with hurried.stack.party(other) as party:
+        (message_id,) = party.list_messages()
+        digest = hashlib.sha256()
+        with party.retrieve_message(message_id) as message:
+            while block := message.read(MIB):
+                digest.update(block)
+    assert (message_id, digest.hexdigest()) == (row["message_id"], sha256(body))
+    assert max(sizes) < PAYLOAD
+    assert peak(hurried, "send-message-chunk") < LIMIT

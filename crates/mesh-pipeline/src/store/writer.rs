@@ -559,6 +559,7 @@ mod tests {
                 200,
                 uploads(&[("in/a.dat", "u1"), ("in/a.dat", "u2")], true),
             ),
+            _ if target.contains("damaged") => refusal(400, "BadDigest"),
             _ if target.contains("given-up") => refusal(404, "NoSuchUpload"),
             _ if target.contains("seen") => {
                 let told = |name| header(name).unwrap_or_default().to_owned();
@@ -639,6 +640,15 @@ mod tests {
         // The check value of CRC-32: 0xCBF43926.
         let expected = ["UNSIGNED-PAYLOAD", "y/Q5Jg=="].map(str::to_owned);
         assert_eq!(*SEEN.lock().unwrap(), [expected.clone(), expected]);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_arrives_damaged_is_written_again_later() {
+        let bucket = bucket().await;
+        let part = bucket.part("in/damaged", "u", 1, Bytes::new()).await;
+        assert_eq!(part.unwrap_err().name(), "AwsUnavailable");
+        let whole = put(&bucket, "in/damaged", &Condition::Free).await;
+        assert_eq!(whole.unwrap_err().name(), "AwsUnavailable");
     }
 
     #[tokio::test]
