@@ -7,7 +7,7 @@ use mesh_pipeline::metadata::unquote;
 use mesh_pipeline::rows::{Received, recordable_recipient};
 use mesh_pipeline::store::{Condition, Found, ObjectWriter, Stored};
 use time::OffsetDateTime;
-use tracing::info;
+use tracing::{info, warn};
 
 /// A mailbox's location, and the bucket that it names.
 pub(crate) struct Destination<W> {
@@ -160,12 +160,14 @@ impl<W: ObjectWriter> Destination<W> {
     }
 
     /// Gives up what is left of multipart uploads of this message that no row knows, or none any more: those of keys that
-    /// are the message's own.
-    pub(crate) async fn give_up_uploads(
-        &self,
-        message: &MessageId,
-        keys: &[Key],
-    ) -> Result<(), Error> {
+    /// are the message's own. Where that fails the message is received all the same.
+    pub(crate) async fn give_up_uploads(&self, message: &MessageId, keys: &[Key]) {
+        if let Err(failure) = self.try_to_give_up(message, keys).await {
+            warn!(message_id = %message, error_name = failure.name(), error = failure.chain(), "multipart uploads may be left");
+        }
+    }
+
+    async fn try_to_give_up(&self, message: &MessageId, keys: &[Key]) -> Result<(), Error> {
         let [first, second] = self.location.keys_by_id(message, Kind::Data);
         let prefix = first.strip_suffix(".dat").unwrap_or(&first).to_owned();
         let mut own = vec![self.key_by_id(first), self.key_by_id(second)];

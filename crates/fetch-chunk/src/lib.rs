@@ -203,10 +203,7 @@ where
             );
             // What was begun can't be gone on with, and no later attempt need come.
             if matches!(failure, Error::InvalidMessage(_)) || is_gone(&failure, gone_before) {
-                let given_up = destination.give_up_uploads(&message_id, &[]).await;
-                if let Err(left) = given_up {
-                    error!(%message_id, error = left.chain(), "multipart uploads may be left");
-                }
+                destination.give_up_uploads(&message_id, &[]).await;
             }
             let noted = match failure {
                 _ if is_gone(&failure, gone_before) => fetch.rows.gone(&message_id, &failure).await,

@@ -165,7 +165,7 @@ where
             );
             tokio::time::sleep(pause).await;
             let own = std::slice::from_ref(key);
-            self.destination.give_up_uploads(self.message, own).await?;
+            self.destination.give_up_uploads(self.message, own).await;
         }
     }
 

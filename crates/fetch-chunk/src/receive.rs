@@ -184,7 +184,7 @@ where
         }
         let anew = look && upload.is_none();
         if anew {
-            destination.give_up_uploads(message_id, &possible).await?;
+            destination.give_up_uploads(message_id, &possible).await;
         }
         let end = upload.as_ref().map_or(End::START, |upload| upload.end);
         let headers_were_known = opened.is_some();
@@ -207,7 +207,7 @@ where
                 if let Some(received) = self.stored_before(&named).await? {
                     return self.note(received).await;
                 }
-                destination.give_up_uploads(message_id, &named).await?;
+                destination.give_up_uploads(message_id, &named).await;
             }
         }
         if source.headers().message_type() == MessageType::Report || source.total() == 0 {

@@ -361,6 +361,9 @@ impl ObjectWriter for Bucket {
         Ok(id)
     }
     async fn uploads(&self, prefix: &str) -> Result<Vec<(String, String)>, Error> {
+        if self.fate.is("unlisted") {
+            return Err(Error::AwsRefused(Fault::new("no such right")));
+        }
         let uploads = self.uploads.lock().unwrap();
         let prefix = format!("{}{prefix}", self.prefix);
         Ok(uploads

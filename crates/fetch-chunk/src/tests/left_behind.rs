@@ -54,6 +54,16 @@ async fn an_upload_that_no_row_knows_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_message_is_received_also_where_uploads_may_not_be_listed() {
+    let mut fetch = world(false, 20 * MIB);
+    fetch.messages.names.clear();
+    dies(&fetch, "start").await;
+    fetch.bucket.fate.meets("unlisted");
+    assert_eq!(run(&fetch).await.stored_count, 1);
+    assert_eq!(uploads(&fetch), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_upload_whose_start_is_not_answered_is_given_up_before_the_next() {
     let fetch = world(false, 20 * MIB);
     fetch.bucket.fate.meets("unanswered");
