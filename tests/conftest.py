@@ -19,10 +19,10 @@ from stack.servers import TESTS
 FOLDER = "MESH_AWS_TEST_FOLDER"
 PREFIX = "e2e"
 # Ours have their passwords in SSM, and those in OURS are polled by schedule; the others are other organisations'.
-OURS = [f"X26T{number:03}" for number in range(1, 33)]
-SENDERS = [f"X26T{number:03}" for number in range(33, 97)]
-OTHERS = [f"X26T{number:03}" for number in range(97, 200)]
-CELLS = [f"X26T{number:03}" for number in range(200, 950)]
+OURS = [f"X26T{number:03}" for number in range(1, 41)]
+SENDERS = [f"X26T{number:03}" for number in range(41, 190)]
+OTHERS = [f"X26T{number}" for number in range(1000, 1300)]
+CELLS = [f"X26T{number}" for number in (*range(200, 950), *range(1300, 2100))]
 # Of the instance `second`; the first are in its legacy mappings.
 LEGACY, LEGACY_OTHER, LEGACY_WORKFLOW = "X26T950", "X26T951", "LEGACY_WORKFLOW"
 SECOND = [f"X26T{number:03}" for number in range(952, 980)]
@@ -31,6 +31,7 @@ README = ["X26ABC123", "X26ABC456"]
 # Calls that tests make a role fail at: action and resource.
 SECOND_REFUSED_KEY = "outbound/received.csv"
 REFUSED = {("s3:PutObject", f"arn:aws:s3:::second-mesh/{SECOND_REFUSED_KEY}")}
+
 
 def pytest_configure(config):
     # The workers inherit it.
@@ -106,6 +107,9 @@ def others(stack):
             "legacy_inbound_bucket_arns": [f"arn:aws:s3:::{SECOND_BUCKET}"],
             "use_s3_key_for_mex_filename": True,
             "cloudtrail_enabled": False,
+            # Less than the messages of the tests.
+            "memory": {"fetch_message_chunk": 128, "send_message_chunk": 128},
+            "max_message_size": 200 * MIB,
         },
         # The block of the NHS module's README without its VPC lines, in another environment.
         "readme": local

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import re
+import resource
 import signal
 import socket
 import sys
@@ -114,6 +115,9 @@ class Gateway:
 
 
 def serve(directory, port):
+    # moto keeps every larger object and part as an open file.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     listener = socket.create_server(("127.0.0.1", port), backlog=256)
     port = listener.getsockname()[1]
     url = f"http://127.0.0.1:{port}"

@@ -30,9 +30,9 @@ while True:
         case "fail":
             result, where = {{"errorType": event["error"], "errorMessage": "told to"}}, "error"
         case "fail-until":
-            with open(event["file"], "a+") as file:
-                file.write("x")
-            if os.path.getsize(event["file"]) < event["times"]:
+            # Folders, since a function may write no file.
+            os.makedirs(f"{{event['folder']}}/{{time.time_ns()}}")
+            if len(os.listdir(event["folder"])) < event["times"]:
                 result, where = {{"errorType": event["error"], "errorMessage": "not yet"}}, "error"
         case "exit":
             sys.exit(3)
@@ -44,6 +44,9 @@ while True:
             result = {{"x": "x" * event["size"]}}
         case "memory":
             result = {{"size": len(bytearray(event["size"]))}}
+        case "write":
+            with open(event["file"], "w") as file:
+                file.write("x")
         case "return":
             result = event["value"]
     id = headers["Lambda-Runtime-Aws-Request-Id"]

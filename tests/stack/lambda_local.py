@@ -129,8 +129,11 @@ class Output:
         threading.Thread(target=self.follow, daemon=True).start()
 
     def follow(self):
+        # Not select(), which knows 1,024 descriptors: the objects of a long run are open files of this process.
+        written = select.poll()
+        written.register(self.fd, select.POLLIN)
         while not self.ended:
-            select.select([self.fd], [], [])
+            written.poll()
             self.pump()
         self.pipe.close()
 
@@ -195,6 +198,9 @@ class Worker:
         size = function.memory_size * 1024 * 1024
         with contextlib.suppress(ProcessLookupError):
             resource.prlimit(self.process.pid, resource.RLIMIT_DATA, (size, size))
+            # Ours write no file: messages are streamed, secrets stay in memory.
+            if function.runtime.startswith("provided"):
+                resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (0, 0))
         # Before the server runs: the worker's first request looks at it.
         self.output = Output(self.process.stdout, self.write_lines)
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()

@@ -8,6 +8,7 @@ listener is plain HTTP for tests only: the sandbox itself, and `/_requests`, `/_
 
 import argparse
 import asyncio
+import base64
 import contextlib
 import dataclasses
 import datetime
@@ -38,7 +39,7 @@ LOGGED_HEADERS = (
     "mex-chunk-range",
     "user-agent",
 )
-MAILBOXES = ("X26ABC1", "X26ABC2", "X26ABC3", "X26ABC123", "X26ABC456", *(f"X26T{number:03}" for number in range(1, 1000)))
+MAILBOXES = ("X26ABC1", "X26ABC2", "X26ABC3", "X26ABC123", "X26ABC456", *(f"X26T{number:03}" for number in range(1, 2100)))
 
 
 def password(mailbox):
@@ -64,13 +65,14 @@ def load_sandbox(shared_key):
 @dataclasses.dataclass
 class Answer:
     """A scripted answer: `status` None lets the request through after the delay, with changed request headers;
-    `late` lets it take effect and then gives the scripted answer in place of the real one."""
+    `late` lets it take effect and then gives the scripted answer in place of the real one. `base64`: a body of bytes."""
 
     method: str
     path: str
     status: int | None = None
     headers: dict = dataclasses.field(default_factory=dict)
     body: str = ""
+    base64: str = ""
     delay: float = 0
     times: int = 1
     late: bool = False
@@ -134,7 +136,8 @@ class Strict:
                     await self.app(scope, counted_receive, swallow)
                 else:
                     await drain(counted_receive)
-                answer = Response(scripted.body, scripted.status, scripted.headers)
+                body = base64.b64decode(scripted.base64) or scripted.body
+                answer = Response(body, scripted.status, scripted.headers)
                 return await answer(scope, counted_receive, logged_send)
             headers |= scripted.request_headers
             scope["headers"] = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]

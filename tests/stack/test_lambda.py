@@ -1,5 +1,6 @@
 """Deployed zips run behind the Lambda Runtime API as they would on AWS."""
 
+import fcntl
 import json
 import os
 import time
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import botocore
 import pytest
 import requests
+from stack import lambda_local
 
 from .conftest import BOOTSTRAP, zip_of
 
@@ -72,6 +74,12 @@ def test_memory_is_limited(aws):
     name = aws.function(MemorySize=128)["FunctionName"]
     assert invoke(aws, name, {"do": "memory", "size": 16 << 20})[0] == {"size": 16 << 20}
     assert invoke(aws, name, {"do": "memory", "size": 256 << 20})[0]["errorType"] == "Runtime.ExitError"
+
+
+def test_a_function_that_writes_a_file_dies(aws, tmp_path):
+    name = aws.function()["FunctionName"]
+    assert invoke(aws, name, {"do": "write", "file": str(tmp_path / "file")})[0]["errorType"] == "Runtime.ExitError"
+    assert (tmp_path / "file").read_text() == ""
 
 
 @pytest.mark.parametrize(
@@ -222,3 +230,17 @@ def test_a_deleted_function_takes_its_workers_with_it(aws):
     aws.client("lambda").delete_function(FunctionName=name)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_output_is_read_from_a_descriptor_beyond_select():
+    reader, writer = os.pipe()
+    lines = []
+    far = fcntl.fcntl(reader, fcntl.F_DUPFD, 1100)
+    lambda_local.Output(os.fdopen(far, "rb", buffering=0), lines.extend)
+    os.write(writer, b"a line\n")
+    os.close(writer)
+    for _ in range(100):
+        if lines:
+            break
+        time.sleep(0.05)
+    assert lines == ["a line"]
