@@ -38,3 +38,11 @@ def test_files_that_it_names_exist(document):
 def test_make_targets_that_it_names_exist(document):
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(of(document, r"`make ([a-z0-9-]+)")) <= targets
+
+
+def test_every_guarantee_has_an_identifier_of_its_own_and_a_test():
+    rows = [line.split("|") for line in (ROOT / "docs/guarantees.md").read_text().splitlines() if re.match(r"\| [A-Z]\d", line)]
+    ids = [row[1].strip() for row in rows]
+    assert len(ids) > 15 and len(ids) == len(set(ids))
+    # That each test exists is checked above.
+    assert [row[1] for row in rows if not re.search(r"`(tests/e2e/test_\w+\.py|crates/[\w/-]+/tests(/\w+)?\.rs)", row[-2])] == []
