@@ -65,7 +65,7 @@ def test_an_acknowledgement_that_its_row_was_not_told_of_is_made_up_for(pipeline
     # Polling will never see it again.
     ageing.lease(mailbox)
     assert pipeline.poll(mailbox)[-1]["output"]["statusCode"] == 204
-    ageing.long_ago(row["id"])
+    ageing.received(row["id"])
     for _ in range(2):
         assert pipeline.track()["status"] == "SUCCEEDED"
     row = pipeline.row(row["id"])
@@ -83,7 +83,7 @@ def test_a_message_that_was_begun_and_vanished_is_closed(pipeline, ageing, mailb
     assert (row["status"], row["due"]) == ("receiving", "receive")
     with pipeline.stack.party(mailbox) as party:
         party.acknowledge_message(message_id)
-    ageing.long_ago(row["id"])
+    ageing.received(row["id"])
     assert pipeline.track()["status"] == "SUCCEEDED"
     row = pipeline.row(row["id"])
     assert row["status"] == "gone"
