@@ -9,6 +9,9 @@ mod parts;
 mod receive;
 mod settings;
 
+use std::sync::OnceLock;
+use std::time::Duration;
+
 use futures_util::stream::{self, StreamExt};
 use mesh_client::MailboxId;
 use mesh_pipeline::events::RECEIVED;
@@ -17,7 +20,7 @@ use mesh_pipeline::rows::{ReceivingRows, Row, Status};
 use mesh_pipeline::secrets::SecretSource;
 use mesh_pipeline::state::{Batch, Failed, FetchResponse, Invocation, Pending, Stored};
 use mesh_pipeline::store::ObjectWriter;
-use mesh_pipeline::{Error, clock};
+use mesh_pipeline::{Error, Fault, clock};
 use tokio::time::Instant;
 use tracing::{error, info};
 
@@ -56,6 +59,26 @@ struct Attempt {
     number: u32,
     // The one before found that MESH no longer has the message.
     gone_before: bool,
+}
+
+// A longer one is cut short: MESH may have meant it for others.
+const LONGEST_PAUSE: Duration = Duration::from_hours(1);
+
+/// One invocation.
+struct Turn<'a> {
+    execution: &'a str,
+    until: Instant,
+    /// MESH has asked to be left alone for so long, longer than a call waits.
+    pause: OnceLock<Duration>,
+}
+
+impl Turn<'_> {
+    // The pause that MESH asks for, which is noted for the messages that follow.
+    fn asked_by(&self, failure: &Error) -> Option<time::Duration> {
+        let pause = failure.retry_after()?.min(LONGEST_PAUSE);
+        self.pause.get_or_init(|| pause);
+        pause.try_into().ok()
+    }
 }
 
 enum Outcome {
@@ -98,24 +121,21 @@ where
         return Ok(response);
     }
     let destination = destination(fetch, &mailbox).await?;
-    let until = end_of_work(&invocation);
+    let turn = Turn {
+        execution: &invocation.execution,
+        until: end_of_work(&invocation),
+        pause: OnceLock::new(),
+    };
     let outcomes: Vec<_> = stream::iter(batch.messages)
-        .map(|pending| {
-            attempt(
-                fetch,
-                &destination,
-                &mailbox,
-                pending,
-                &invocation.execution,
-                until,
-            )
-        })
+        .map(|pending| attempt(fetch, &destination, &mailbox, pending, &turn))
         .buffered(AT_ONCE)
         .collect()
         .await;
-    let around = outcomes
-        .iter()
-        .all(|outcome| matches!(outcome, Outcome::Failed(_, error) if !error.is_of_the_message()));
+    // Where MESH asks for a pause, the state machine would be back too soon.
+    let around = turn.pause.get().is_none()
+        && outcomes.iter().all(
+            |outcome| matches!(outcome, Outcome::Failed(_, error) if !error.is_of_the_message()),
+        );
     for outcome in outcomes {
         match outcome {
             Outcome::Stored(row) => {
@@ -153,7 +173,7 @@ async fn destination<M, L, R, W: ObjectWriter, S: SecretSource>(
 
 // Deadlines come as wall-clock times, waits are measured on the monotonic clock.
 fn end_of_work(invocation: &Invocation) -> Instant {
-    let left: std::time::Duration = (invocation.deadline - clock::now())
+    let left: Duration = (invocation.deadline - clock::now())
         .try_into()
         .unwrap_or_default();
     Instant::now() + left.saturating_sub(MARGIN)
@@ -164,8 +184,7 @@ async fn attempt<M, L, R, W, S>(
     destination: &Destination<W>,
     mailbox: &MailboxId,
     pending: Pending,
-    execution: &str,
-    until: Instant,
+    turn: &Turn<'_>,
 ) -> Outcome
 where
     M: Messages,
@@ -174,10 +193,16 @@ where
     W: ObjectWriter,
     S: Sync,
 {
-    if Instant::now() >= until {
+    if Instant::now() >= turn.until {
         return Outcome::Unfinished(pending);
     }
     let message_id = pending.message_id.clone();
+    if turn.pause.get().is_some() {
+        let failure = Error::Throttled(Fault::new("MESH asks to be left alone"));
+        let error = failure.name().to_owned();
+        return Outcome::Failed(Failed { message_id, error }, failure);
+    }
+    let (execution, until) = (turn.execution, turn.until);
     match receive::receive(fetch, destination, mailbox, pending, execution, until).await {
         Ok(outcome) => outcome,
         // Nothing was begun, so there is nothing to note either.
@@ -211,7 +236,9 @@ where
                     let wait = attempts
                         .checked_sub(fetch.settings.max_attempts)
                         .filter(|_| failure.counts_against_the_message())
-                        .map(|over| clock::now() + clock::backoff(over));
+                        .map(clock::backoff);
+                    let wait = turn.asked_by(&failure).or(wait);
+                    let wait = wait.map(|wait| clock::now() + wait);
                     fetch
                         .rows
                         .attempt_failed(&message_id, execution, &failure, wait)

@@ -24,7 +24,7 @@ use mesh_pipeline::store::{Attributes, Condition, Found, ObjectWriter, Stored, W
 use mesh_pipeline::{Error, Fault, clock};
 use time::OffsetDateTime;
 
-use super::{Buffers, Chunk, Fetch, Locations, Messages, Settings, handle};
+use super::{AT_ONCE, Buffers, Chunk, Fetch, Locations, Messages, Settings, handle};
 
 const MIB: usize = 1024 * 1024;
 
@@ -37,6 +37,8 @@ struct Mesh {
     // Beyond so many pieces of a chunk nothing comes.
     stuck_after: Option<usize>,
     downloads: Mutex<Vec<u32>>,
+    // It asks to be left alone for so many seconds.
+    pause: Option<u64>,
 }
 
 impl Messages for Mesh {
@@ -46,6 +48,11 @@ impl Messages for Mesh {
         message: &MessageId,
         chunk: u32,
     ) -> Result<Chunk, Error> {
+        if let Some(seconds) = self.pause {
+            self.downloads.lock().unwrap().push(chunk);
+            let pause = Some(Duration::from_secs(seconds));
+            return Err(Error::MeshUnavailable(Fault::new("busy").after(pause)));
+        }
         let Some(chunks) = self.messages.get(message.as_ref()) else {
             return Err(Error::MessageGone(Fault::new("not there")));
         };
@@ -178,10 +185,11 @@ impl ReceivingRows for Rows {
         message: &MessageId,
         _: &str,
         error: &Error,
-        _: Option<OffsetDateTime>,
+        next_attempt_at: Option<OffsetDateTime>,
     ) -> Result<(), Error> {
         self.change(message, |row| {
             row.error = Some(error.row_text());
+            row.next_attempt_at = next_attempt_at.map(clock::iso);
             if matches!(error, Error::InvalidMessage(_)) {
                 row.upload_id = None;
             }
@@ -615,6 +623,22 @@ async fn a_bad_message_does_not_stop_the_others() {
         .unwrap();
     assert_eq!(response.failed.len(), 1);
     assert_eq!(fetch.rows.of("gone").status, Some(Status::Gone));
+}
+
+#[tokio::test]
+async fn while_mesh_asks_to_be_left_alone_no_further_message_is_begun() {
+    let ids: Vec<_> = (0..AT_ONCE + 5).map(|n| n.to_string()).collect();
+    let ids: Vec<_> = ids.iter().map(String::as_str).collect();
+    let mut fetch = fetch(&[]);
+    fetch.messages.pause = Some(600);
+    let response = handle(&fetch, invocation(900), batch(&ids)).await.unwrap();
+    // The state machine tries nothing again: the rows say when.
+    assert_eq!(response.failed.len(), ids.len());
+    let asked = fetch.messages.downloads.lock().unwrap().len();
+    assert!((1..=AT_ONCE).contains(&asked), "{asked}");
+    let wait = clock::parse_iso(&fetch.rows.of("0").next_attempt_at.unwrap()).unwrap();
+    let wait = (wait - clock::now()).whole_seconds();
+    assert!((595..=600).contains(&wait), "{wait}");
 }
 
 #[tokio::test]

@@ -164,7 +164,8 @@ impl ReceivingRows for DynamoRows {
             .text("error", error.row_text())
             .text_if("next_attempt_at", next_attempt_at.map(clock::iso))
             .when_status(&[Status::Receiving], false);
-        if next_attempt_at.is_some() && error.counts_against_the_message() {
+        // A wait that MESH did not ask for is that of a message which has failed too often.
+        if next_attempt_at.is_some() && error.retry_after().is_none() {
             change = change.text("due", Due::Poison.as_str());
         }
         if matches!(error, Error::InvalidMessage(_)) {
