@@ -86,6 +86,15 @@ pub async fn handle<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource
     }
 }
 
+/// Whether the request has a shape that the function knows. For fuzzing.
+///
+/// # Errors
+/// `InvalidInput`: it has none of them.
+#[doc(hidden)]
+pub fn check_request(request: &Value, copies: bool) -> Result<(), Error> {
+    trigger::parse(request, copies).map(drop)
+}
+
 impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O, S> {
     async fn put(&self, put: Put, turn: &Turn) -> Result<SendResponse, Error> {
         let Put { bucket, key, .. } = &put;
