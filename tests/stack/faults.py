@@ -315,8 +315,11 @@ class Connection:
         async def send_body():
             while True:
                 event = await self.event()
-                writer.write(up.send(event))
-                await writer.drain()
+                # A server that answers early may read no more; what the function still sends is for nobody.
+                if not (head.done() or writer.is_closing()):
+                    with contextlib.suppress(ConnectionError):
+                        writer.write(up.send(event))
+                        await writer.drain()
                 if isinstance(event, h11.EndOfMessage):
                     return
 
@@ -329,16 +332,20 @@ class Connection:
             while isinstance(event := await received(), h11.Data):
                 yield bytes(event.data)
 
-        body = asyncio.ensure_future(send_body())
-        try:
-            await body
-            head = await received()
-            while isinstance(head, h11.InformationalResponse):
-                head = await received()
-            if not isinstance(head, h11.Response):
+        async def first():
+            while isinstance(found := await received(), h11.InformationalResponse):
+                pass
+            if not isinstance(found, h11.Response):
                 raise Broken
+            return found
+
+        head = asyncio.ensure_future(first())
+        try:
+            await send_body()
+            head = await head
         except BaseException:
-            body.cancel()
+            if isinstance(head, asyncio.Future):
+                head.cancel()
             writer.close()
             raise
         kept = [(n, v) for n, v in head.headers if n != b"connection"]

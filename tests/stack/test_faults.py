@@ -32,6 +32,17 @@ class Upstream(BaseHTTPRequestHandler):
         self.wfile.write(BODY)
 
 
+    def do_POST(self):
+        """Answers without having read what is sent, and reads no more of it."""
+        self.send_response(423)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+        self.wfile.flush()
+        time.sleep(0.5)
+        self.close_connection = True
+
+
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory):
     folder = tmp_path_factory.mktemp("faults")
@@ -92,6 +103,13 @@ def test_without_a_fault_calls_pass_and_are_noted(proxy, worker):
     noted = [(call["n"], call["call"], call["status"], call["fault"]) for call in proxy.calls(cell)]
     assert noted == [(1, "fetch aws UploadPart", 200, None), (2, "fetch aws UploadPart", 200, None)]
     assert (f"/{cell}?x-id=UploadPart", 3) in proxy.seen
+
+
+def test_an_answer_before_the_end_of_the_request_is_passed_on(proxy, worker):
+    _, address, _ = worker
+    for _ in range(3):
+        answer = requests.post(f"{address}/early", data=b"y" * 8_000_000, timeout=20)
+        assert (answer.status_code, answer.content) == (423, b"{}")
 
 
 def test_an_execution_stays_in_the_cell_in_which_it_began(proxy, worker):
