@@ -67,7 +67,7 @@ class Soak:
         rows = [self.pipeline.row(f"in#{one}") or {"id": one} for one in self.incoming]
         found = [row for row in rows if row.get("status") != "acknowledged"]
         rows = [self.pipeline.row(one) or {"id": one} for one in self.outgoing]
-        return found + [row for row in rows if row.get("status") != "sent"]
+        return found + [row for row in rows if row.get("status") != "sent" or not row.get("announced")]
 
     def differences(self):
         found = [f"row {row['id']} is {row.get('status')}: {row.get('error')}" for row in self.unfinished()]

@@ -69,8 +69,9 @@ class Ageing:
         return described["status"] != "RUNNING" or self.pipeline.history(execution)[-1]["type"] == "WaitStateEntered"
 
     def open_sends(self, rows):
-        """Sends that nobody works on come due: the next run of tracking starts them again."""
+        """Sends that nobody works on come due: the next run of tracking starts them again, or tells of them."""
         for row_id in rows:
             row = self.pipeline.row(row_id)
-            if row and row["status"] in ("claimed", "posting", "sending") and self.idle(row):
+            untold = row and row["status"] == "sent" and not row.get("announced")
+            if row and (untold or row["status"] in ("claimed", "posting", "sending")) and self.idle(row):
                 self.row(row_id, row["updated_at"])
