@@ -23,7 +23,7 @@ def put(pipeline, sender, other, body=b"on its way"):
 def test_a_message_whose_sent_event_was_not_put_is_told_of_by_tracking(pipeline, ageing, sender, other):
     message, key, do_put = put(pipeline, sender, other)
     # posting, accepted, sent: the execution is stopped as the last is written.
-    pipeline.stack.fault(sender, "abort", call="send-message-chunk dynamodb UpdateItem", at=3)
+    pipeline.stack.fault(sender, "abort", call=".*send-message-chunk aws UpdateItem", at=3)
     version = do_put()
     row = pipeline.wait_sent(key, version)
     assert pipeline.wait(row["execution"])["status"] == "ABORTED"
@@ -57,7 +57,7 @@ def test_an_acknowledgement_that_its_row_was_not_told_of_is_made_up_for(pipeline
     pipeline.stack.cell(mailbox, f'[/"]{mailbox}[/"]')
     # MESH has the acknowledgement, and whoever wants to write that down dies: the lease is written before.
     for at in range(2, 20, 2):
-        pipeline.stack.fault(mailbox, "kill-before", call="acknowledge-message dynamodb UpdateItem", at=at)
+        pipeline.stack.fault(mailbox, "kill-before", call=".*acknowledge-message aws UpdateItem", at=at)
     assert pipeline.poll(mailbox)[-1]["status"] == "FAILED"
     assert inbox_empty(pipeline, mailbox) == []
     row = pipeline.row(f"in#{message_id}")
@@ -77,7 +77,7 @@ def test_an_acknowledgement_that_its_row_was_not_told_of_is_made_up_for(pipeline
 def test_a_message_that_was_begun_and_vanished_is_closed(pipeline, ageing, mailbox, other):
     message_id = Message(other, mailbox, b"taken by somebody else").send(pipeline.stack)
     pipeline.stack.cell(mailbox, f'[/"]{mailbox}[/"]')
-    pipeline.stack.fault(mailbox, "kill-before", call="fetch-message-chunk s3 PutObject", times=20)
+    pipeline.stack.fault(mailbox, "kill-before", call=".*fetch-message-chunk aws PutObject", times=20)
     pipeline.poll(mailbox)
     row = pipeline.row(f"in#{message_id}")
     assert (row["status"], row["due"]) == ("receiving", "receive")
@@ -104,7 +104,7 @@ def kept(pipeline, text):
 def test_an_event_that_fails_before_it_has_a_row_is_kept_and_can_be_sent(pipeline, sender, other):
     message, key, do_put = put(pipeline, sender, other)
     refusal = json.dumps({"__type": "AccessDeniedException", "message": "not authorised to perform dynamodb:PutItem"})
-    call = "send-message-chunk dynamodb PutItem"
+    call = ".*send-message-chunk aws PutItem"
     pipeline.stack.fault(sender, "status", call=call, status=400, body=refusal, times=2)
     version = do_put()
     (execution,) = until(lambda: pipeline.executions("send-message", key) or None, "execution", dict)

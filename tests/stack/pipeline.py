@@ -109,9 +109,10 @@ class Pipeline:
             return row if row and row["status"] in statuses else None
 
         row = until(ready, f"row of {key} with status {' or '.join(statuses)}", lambda: self.row_of(key, version), seconds)
-        if wait:
-            self.wait(row["execution"])
-        return row
+        if not wait:
+            return row
+        self.wait(row["execution"])
+        return self.row_of(key, version)
 
     def wait_error(self, key, version, seconds=SECONDS, wait=True):
         """The row of an object that is sent, once it tells of an error and (with `wait`) its execution ended."""

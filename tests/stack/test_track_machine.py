@@ -1,20 +1,21 @@
 """The state machine track-messages, rendered as Terraform does it, with a function that answers by script."""
 
+import http.server
 import json
 import sys
+import threading
 
 import pytest
 from asl.render import render, templates
 
-# Answers with the line of the script that its tick's round says, and notes what it was asked.
+# Answers with the line of the script that its tick's round says, and tells what it was asked: a function may write no file.
 BOOTSTRAP = f"""#!{sys.executable}
 import json, os, urllib.request as http
 api = "http://" + os.environ["AWS_LAMBDA_RUNTIME_API"] + "/2018-06-01/runtime"
 while True:
     with http.urlopen(api + "/invocation/next") as answer:
         event, id = json.loads(answer.read()), answer.headers["Lambda-Runtime-Aws-Request-Id"]
-    with open(os.environ["ASKED"], "a") as file:
-        print(json.dumps(event), file=file)
+    http.urlopen(http.Request(os.environ["ASKED"], json.dumps(event).encode())).close()
     round = (event["request"].get("tick") or {{"rounds": 0}})["rounds"]
     result = json.loads(os.environ["SCRIPT"])[round]
     where = "error" if "errorType" in result else "response"
@@ -43,19 +44,39 @@ def entry(source, number):
 
 
 @pytest.fixture
-def tick(aws, tmp_path):
+def asked():
+    """What the function tells, and where it does."""
+    told = []
+
+    class Ear(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Ear) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield told, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture
+def tick(aws, asked):
     """Runs the machine with the script's answers: its end, and what the function was asked."""
+    told, url = asked
 
     def run(*script):
-        asked = tmp_path / "asked"
-        environment = {"SCRIPT": json.dumps(script), "ASKED": str(asked)}
+        environment = {"SCRIPT": json.dumps(script), "ASKED": url}
         function = aws.function(BOOTSTRAP, Environment={"Variables": environment})
         definition = json.loads(render(templates()["track-messages.asl.json"]))
         definition["States"]["Track"]["Parameters"]["FunctionName"] = function["FunctionArn"]
         for retrier in definition["States"]["Track"]["Retry"]:
             retrier["IntervalSeconds"] = 1
         found = aws.run(aws.machine(definition), {"detail-type": "Scheduled Event"})
-        return found, [json.loads(line) for line in asked.read_text().splitlines()]
+        return found, told
 
     return run
 
