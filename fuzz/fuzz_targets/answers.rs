@@ -71,14 +71,21 @@ impl Answer {
         let headers = response.headers_mut();
         for (name, value) in &self.headers {
             let name = HeaderName::from_static(NAMES[usize::from(*name) % NAMES.len()]);
-            if let Ok(value) = HeaderValue::from_bytes(value) {
-                headers.append(name, value);
-            }
+            // Control characters never come so far: the rest shall.
+            let value: Vec<u8> = value.iter().map(|byte| printable(*byte)).collect();
+            headers.append(name, HeaderValue::from_bytes(&value).unwrap());
         }
         if matches!(self.shape, Shape::Gzip | Shape::SaysGzip) {
             headers.insert("content-encoding", HeaderValue::from_static("gzip"));
         }
         response
+    }
+}
+
+fn printable(byte: u8) -> u8 {
+    match byte | 0x20 {
+        0x7f => b'~',
+        byte => byte,
     }
 }
 
