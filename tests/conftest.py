@@ -19,8 +19,8 @@ from stack.servers import TESTS
 FOLDER = "MESH_AWS_TEST_FOLDER"
 PREFIX = "e2e"
 # Ours have their passwords in SSM, and those in OURS are polled by schedule; the others are other organisations'.
-OURS = [f"X26T{number:03}" for number in range(1, 41)]
-SENDERS = [f"X26T{number:03}" for number in range(41, 190)]
+OURS = [f"X26T{number:03}" for number in range(1, 81)]
+SENDERS = [f"X26T{number:03}" for number in range(81, 190)]
 OTHERS = [f"X26T{number}" for number in range(1000, 1300)]
 CELLS = [f"X26T{number}" for number in (*range(200, 950), *range(1300, 2100))]
 # Of the instance `second`; the first are in its legacy mappings.
