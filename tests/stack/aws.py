@@ -136,6 +136,7 @@ def serve(directory, port):
     default_user_config["stepfunctions"] = {"execute_state_machine": True}
     patches.refuse_unknown_actions()
     patches.list_parameters_while_they_change()
+    patches.keep_the_type_of_an_updated_attribute()
     identities.apply(directory / "calls.jsonl")
     patch_s3.apply()
     patch_states.apply(url, time_scale)

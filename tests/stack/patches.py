@@ -8,6 +8,7 @@ import logging
 import sys
 
 from moto.core.responses import BaseResponse
+from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.ssm.models import ParameterDict
 
 log = logging.getLogger("stack")
@@ -25,6 +26,19 @@ def replace_everywhere(old, new):
 def list_parameters_while_they_change():
     """A listing of SSM's parameters fails where another request puts one meanwhile."""
     ParameterDict.__iter__ = lambda self: iter(list(self.keys()))
+
+
+def keep_the_type_of_an_updated_attribute():
+    """UpdateItem with AttributeUpdates, as Terraform sends it, makes a text of a boolean."""
+    original = Item.update_with_attribute_updates
+
+    def update_with_attribute_updates(self, attribute_updates):
+        original(self, attribute_updates)
+        for name, update in attribute_updates.items():
+            if update.get("Action", "PUT") == "PUT" and "BOOL" in update.get("Value", {}):
+                self.attrs[name] = DynamoType(update["Value"])
+
+    Item.update_with_attribute_updates = update_with_attribute_updates
 
 
 def refuse_unknown_actions():

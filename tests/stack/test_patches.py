@@ -747,3 +747,12 @@ def test_parameters_are_listed_while_others_are_put():
     parameters = ParameterDict("123456789012", server.REGION)
     parameters["/first"] = []
     assert [parameters.setdefault("/second", name) for name in parameters] == ["/first"]
+
+
+def test_an_updated_attribute_keeps_its_type(aws, table):
+    client, key = aws.client("dynamodb"), {"id": {"S": "switch"}}
+    client.put_item(TableName=table, Item=key | {"enabled": {"BOOL": False}})
+    # As Terraform changes an item.
+    update = {"enabled": {"Action": "PUT", "Value": {"BOOL": True}}}
+    client.update_item(TableName=table, Key=key, AttributeUpdates=update)
+    assert client.get_item(TableName=table, Key=key)["Item"]["enabled"] == {"BOOL": True}

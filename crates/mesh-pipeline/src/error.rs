@@ -128,9 +128,10 @@ impl Error {
     }
 
     /// Whether a failed attempt may be the message's doing. Poll has just spoken to MESH, so what MESH fails at now may
-    /// well be; what AWS or a secret fails at is not.
+    /// well be, unless it asks for a pause; what AWS or a secret fails at is not.
     pub fn counts_against_the_message(&self) -> bool {
-        self.is_of_the_message() || matches!(self, Self::MeshUnavailable(_))
+        self.is_of_the_message()
+            || matches!(self, Self::MeshUnavailable(fault) if fault.retry_after.is_none())
     }
 
     /// The pause that the server asked for, if it did.
