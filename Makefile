@@ -64,7 +64,7 @@ unit: ## Rust's unit and documentation tests
 
 e2e: build ## The pytest suite: the local stack's own tests and the pipeline end to end
 	@"$(ROOT)scripts/need" objdump terraform
-	cd "$(ROOT)tests" && "$(PYTHON_OF_TESTS)" -m pytest -q -n 4 --dist loadfile --durations 10 .
+	cd "$(ROOT)tests" && "$(PYTHON_OF_TESTS)" -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder --durations 10 .
 
 nightly: test ## What takes longer than CI may
 	cd "$(ROOT)tests" && "$(PYTHON_OF_TESTS)" -m pytest -q -m nightly --durations 0 .

@@ -137,6 +137,7 @@ def serve(directory, port):
     patches.refuse_unknown_actions()
     patches.list_parameters_while_they_change()
     patches.keep_the_type_of_an_updated_attribute()
+    patches.query_while_items_change()
     identities.apply(directory / "calls.jsonl")
     patch_s3.apply()
     patch_states.apply(url, time_scale)

@@ -240,7 +240,8 @@ class Connection:
             self.kill()
         if kind == "reset-before":
             raise Broken
-        if kind == "abort":
+        # Between two invocations a worker belongs to no execution.
+        if kind == "abort" and self.worker.execution:
             await asyncio.to_thread(self.abort)
         if kind == "delay":
             await asyncio.sleep(fault.seconds)

@@ -3,11 +3,13 @@
 The patches lean on moto's inside: moto is pinned in requirements.txt and test_patches.py has a test for each of them.
 """
 
+import contextlib
 import json
 import logging
 import sys
 
 from moto.core.responses import BaseResponse
+from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.ssm.models import ParameterDict
 
@@ -39,6 +41,19 @@ def keep_the_type_of_an_updated_attribute():
                 self.attrs[name] = DynamoType(update["Value"])
 
     Item.update_with_attribute_updates = update_with_attribute_updates
+
+
+def query_while_items_change():
+    """A query sorts by attributes that another request takes away meanwhile."""
+    original = DynamoDBBackend.query
+
+    def query(self, *args, **kwargs):
+        for _ in range(10):
+            with contextlib.suppress(KeyError):
+                return original(self, *args, **kwargs)
+        return original(self, *args, **kwargs)
+
+    DynamoDBBackend.query = query
 
 
 def refuse_unknown_actions():

@@ -13,6 +13,7 @@ import botocore
 import pytest
 import requests
 from botocore.config import Config
+from moto.dynamodb.models import DynamoDBBackend
 from moto.ssm.models import ParameterDict
 from stack import aws as server
 from stack import patch_events, patches, servers
@@ -756,3 +757,17 @@ def test_an_updated_attribute_keeps_its_type(aws, table):
     update = {"enabled": {"Action": "PUT", "Value": {"BOOL": True}}}
     client.update_item(TableName=table, Key=key, AttributeUpdates=update)
     assert client.get_item(TableName=table, Key=key)["Item"]["enabled"] == {"BOOL": True}
+
+
+def test_a_query_meets_an_item_that_changes_meanwhile(monkeypatch):
+    calls = []
+
+    def query(*_, **__):
+        calls.append(1)
+        if len(calls) < 3:
+            raise KeyError("due")
+        return "found"
+
+    monkeypatch.setattr(DynamoDBBackend, "query", query)
+    patches.query_while_items_change()
+    assert DynamoDBBackend.query(None) == "found"
