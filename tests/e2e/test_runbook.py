@@ -1,10 +1,12 @@
 """The commands of docs/runbook.md do what it says, run as they stand there by bash and the AWS CLI."""
 
+import functools
 import json
 import re
 import uuid
 
 import pytest
+from conftest import README
 from stack import commands
 from stack.checks import Message, received, sent
 from stack.pipeline import outbound_row
@@ -21,28 +23,32 @@ BLOCKS = commands.blocks(RUNBOOK)
 BEGIN = ("", 0)
 
 
+def run_at(pipeline, section, number=0, **known):
+    """Runs a section's commands after those that the runbook begins with."""
+    named = BLOCKS[BEGIN].replace("NAME=live-pathology-mesh ", f"NAME={pipeline.name} ")
+    assert named != BLOCKS[BEGIN]
+    said = commands.run(pipeline.stack, named + BLOCKS[section, number], **known)
+    RAN.update({BEGIN, (section, number)})
+    return said
+
+
 @pytest.fixture
 def run(pipeline):
-    """Runs a section's commands after those that the runbook begins with."""
-
-    def run(section, number=0, **known):
-        named = BLOCKS[BEGIN].replace("NAME=live-pathology-mesh ", f"NAME={pipeline.name} ")
-        assert named != BLOCKS[BEGIN]
-        said = commands.run(pipeline.stack, named + BLOCKS[section, number], **known)
-        RAN.update({BEGIN, (section, number)})
-        return said
-
-    return run
+    return functools.partial(run_at, pipeline)
 
 
-@pytest.fixture
-def unsent(pipeline, sender, other):
+def put_unsent(pipeline, sender, other):
     """An object below `outbound` whose event came to nobody: a copy. The message, its key and its version."""
     message = Message(sender, other, b"nobody sends it", content_type="text/plain")
     s3, key = pipeline.stack.client("s3"), f"outbound/{sender}/unsent \u00e9.txt"
     pipeline.put("staged", message.body, message.metadata, ContentType=message.content_type)
     version = s3.copy_object(Bucket=pipeline.bucket, Key=key, CopySource=f"{pipeline.bucket}/staged")["VersionId"]
     return message, key, version
+
+
+@pytest.fixture
+def unsent(pipeline, sender, other):
+    return put_unsent(pipeline, sender, other)
 
 
 def put(pipeline, sender, other, name="object.txt", **changes):
@@ -77,18 +83,19 @@ def arrived(pipeline, other):
         return [party.retrieve_message(one).read() for one in party.list_messages()]
 
 
-def test_an_event_of_the_dead_letter_queue_is_sent(pipeline, run, unsent):
-    message, key, version = unsent
-    sqs = pipeline.stack.client("sqs")
-    queue = sqs.get_queue_url(QueueName=f"{pipeline.name}-send-messages-dead-letter")["QueueUrl"]
+def test_an_event_of_the_dead_letter_queue_is_sent(readme, other):
+    """From an instance whose queue no other test puts anything into."""
+    message, key, version = put_unsent(readme, README[0], other)
+    sqs = readme.stack.client("sqs")
+    queue = sqs.get_queue_url(QueueName=f"{readme.name}-send-messages-dead-letter")["QueueUrl"]
     why = {name: {"DataType": "String", "StringValue": value} for name, value in (("ERROR_CODE", "SDK_CLIENT_ERROR"), ("ERROR_MESSAGE", "too many"))}
     # Over several lines, as the rule's template has it.
-    body = json.dumps(event(pipeline.bucket, key, version), indent=1)
+    body = json.dumps(event(readme.bucket, key, version), indent=1)
     sqs.send_message(QueueUrl=queue, MessageBody=body, MessageAttributes=why)
-    assert run("dead-letter", 0).split("\t") == ["SDK_CLIENT_ERROR", "too many", body]
-    assert pipeline.wait(run("dead-letter", 1).splitlines()[0])["status"] == "SUCCEEDED"
-    pipeline.wait_sent(key, version)
-    assert sent(pipeline, key, version, message) == []
+    assert run_at(readme, "dead-letter", 0).split("\t") == ["SDK_CLIENT_ERROR", "too many", body]
+    assert readme.wait(run_at(readme, "dead-letter", 1).splitlines()[0])["status"] == "SUCCEEDED"
+    readme.wait_sent(key, version)
+    assert sent(readme, key, version, message) == []
     count = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]
     assert (count["ApproximateNumberOfMessages"], count["ApproximateNumberOfMessagesNotVisible"]) == ("0", "0")
 
