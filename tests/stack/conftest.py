@@ -2,10 +2,12 @@
 
 import io
 import json
+import os
 import sys
 import time
 import uuid
 import zipfile
+from pathlib import Path
 
 import boto3
 import pytest
@@ -60,6 +62,11 @@ class Aws:
     def __init__(self, folder):
         self.folder = folder
         self.url = servers.state(folder, "aws")["url"]
+
+    def files(self):
+        """How many unnamed files the server has open: what moto keeps objects in."""
+        fds = Path(f"/proc/{servers.state(self.folder, 'aws')['pid']}/fd")
+        return sum(os.readlink(fd).startswith("/tmp/#") for fd in fds.iterdir() if fd.is_symlink())
 
     def client(self, service, key="test"):
         return boto3.client(

@@ -64,6 +64,13 @@ def get_permission(self, action, resource):
     return IAMPolicy(json.dumps(policy)).is_action_permitted(action, resource)
 
 
+def without_content(self, _):
+    """moto lists versions from deep copies of all of a bucket's objects, each with a file of its own on the disk."""
+    copied = object.__new__(type(self))
+    copied.__dict__.update(self.__dict__, _value_buffer=None, disposed=True)
+    return copied
+
+
 def apply():
     # Queues, topics and functions are told by moto, EventBridge by us.
     notifications._send_event_bridge_message = lambda *_: None
@@ -75,6 +82,7 @@ def apply():
 
     notifications.send_event = send_event
     models.FakeBucket.get_permission = get_permission
+    models.FakeKey.__deepcopy__ = without_content
 
     # A condition and the write that depends on it are one step on AWS.
     writing = threading.RLock()

@@ -278,6 +278,20 @@ def test_keys_of_versions_are_encoded_when_that_is_asked_for(aws):
     assert "outbound/a%20b%2Bc%2520%C2%A3.txt" in plain
 
 
+def test_listed_versions_leave_the_content_where_it_is(aws):
+    """moto itself writes all of a bucket's objects to the disk again for each listing."""
+    bucket, s3 = aws.bucket(), aws.client("s3")
+    # moto keeps more than 16 MiB in a file.
+    body = bytes(17 * 2**20)
+    s3.put_object(Bucket=bucket, Key="k", Body=body)
+    before = aws.files()
+    for _ in range(5):
+        (version,) = s3.list_object_versions(Bucket=bucket)["Versions"]
+        assert (version["Key"], version["Size"]) == ("k", len(body))
+    assert aws.files() == before
+    assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == body
+
+
 def test_the_notification_configuration_tells_of_eventbridge(aws):
     s3 = aws.client("s3")
     on, off = (s3.get_bucket_notification_configuration(Bucket=aws.bucket(events=events)) for events in (True, False))
