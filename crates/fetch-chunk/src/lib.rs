@@ -5,6 +5,7 @@ mod destination;
 mod location;
 mod messages;
 mod multipart;
+mod order;
 mod parts;
 mod receive;
 mod settings;
@@ -28,6 +29,7 @@ pub use buffers::Buffers;
 use destination::Destination;
 pub use location::Locations;
 pub use messages::{Chunk, Messages};
+use order::Place;
 pub use settings::Settings;
 
 /// What the function works with.
@@ -126,8 +128,18 @@ where
         until: end_of_work(&invocation),
         pause: OnceLock::new(),
     };
-    let outcomes: Vec<_> = stream::iter(batch.messages)
-        .map(|pending| attempt(fetch, &destination, &mailbox, pending, &turn))
+    let places = order::places(batch.messages.len(), fetch.settings.in_order);
+    let outcomes: Vec<_> = stream::iter(batch.messages.into_iter().zip(places))
+        .map(|(pending, place)| {
+            let (destination, mailbox, turn) = (&destination, &mailbox, &turn);
+            async move {
+                let outcome = attempt(fetch, destination, mailbox, pending, &place, turn).await;
+                if !matches!(outcome, Outcome::Unfinished(_)) {
+                    place.pass_on().await;
+                }
+                outcome
+            }
+        })
         .buffered(AT_ONCE)
         .collect()
         .await;
@@ -184,6 +196,7 @@ async fn attempt<M, L, R, W, S>(
     destination: &Destination<W>,
     mailbox: &MailboxId,
     pending: Pending,
+    place: &Place,
     turn: &Turn<'_>,
 ) -> Outcome
 where
@@ -202,8 +215,7 @@ where
         let error = failure.name().to_owned();
         return Outcome::Failed(Failed { message_id, error }, failure);
     }
-    let (execution, until) = (turn.execution, turn.until);
-    match receive::receive(fetch, destination, mailbox, pending, execution, until).await {
+    match receive::receive(fetch, destination, mailbox, pending, place, turn).await {
         Ok(outcome) => outcome,
         // Nothing was begun, so there is nothing to note either.
         Err((None, failure)) => {
@@ -241,7 +253,7 @@ where
                     let wait = wait.map(|wait| clock::now() + wait);
                     fetch
                         .rows
-                        .attempt_failed(&message_id, execution, &failure, wait)
+                        .attempt_failed(&message_id, turn.execution, &failure, wait)
                         .await
                 }
             };

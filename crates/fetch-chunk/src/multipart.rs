@@ -105,7 +105,7 @@ where
     }
 
     // A few bytes of gzip can become any number.
-    async fn check_size(&self, size: u64, upload: Option<&Upload>) -> Result<(), Error> {
+    pub(crate) async fn check_size(&self, size: u64, upload: Option<&Upload>) -> Result<(), Error> {
         let limit = self.fetch.settings.max_message_size;
         if size <= limit {
             return Ok(());

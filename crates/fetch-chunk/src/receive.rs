@@ -16,8 +16,9 @@ use tracing::info;
 use crate::destination::{Destination, Key, condition};
 use crate::messages::Messages;
 use crate::multipart::Upload;
-use crate::parts::{End, Source};
-use crate::{Attempt, Fetch, Outcome};
+use crate::order::Place;
+use crate::parts::{End, Filled, Source};
+use crate::{Attempt, Fetch, Outcome, Turn};
 
 /// Fetches and stores one message, or a stretch of it; an error comes with the number of attempts, if one was begun.
 pub(crate) async fn receive<M, L, R, W, S>(
@@ -25,8 +26,8 @@ pub(crate) async fn receive<M, L, R, W, S>(
     destination: &Destination<W>,
     mailbox: &MailboxId,
     pending: Pending,
-    execution: &str,
-    until: Instant,
+    place: &Place,
+    turn: &Turn<'_>,
 ) -> Result<Outcome, (Option<Attempt>, Error)>
 where
     M: Messages,
@@ -41,13 +42,14 @@ where
         destination,
         mailbox,
         message,
+        place,
         overwrite: false,
         replaces: None,
         again: false,
         since: clock::now() - Duration::DAY,
         started: Instant::now(),
         stalled: std::time::Duration::from_secs(pending.stalled_seconds),
-        until,
+        until: turn.until,
     };
     let (attempt, position) = match pending.position {
         Some(position) => {
@@ -61,7 +63,7 @@ where
         }
         None => match fetch
             .rows
-            .begin(mailbox, message, execution)
+            .begin(mailbox, message, turn.execution)
             .await
             .map_err(|error| (None, error))?
         {
@@ -118,6 +120,7 @@ pub(crate) struct Receive<'a, M, L, R, W, S> {
     pub(crate) destination: &'a Destination<W>,
     pub(crate) mailbox: &'a MailboxId,
     pub(crate) message: &'a MessageId,
+    pub(crate) place: &'a Place,
     pub(crate) overwrite: bool,
     // The version that a redelivered message has already, if that is known.
     pub(crate) replaces: Option<String>,
@@ -134,9 +137,12 @@ pub(crate) struct Receive<'a, M, L, R, W, S> {
 // What makes no progress in so long, in one invocation or in several, is a failure, not a matter of more time.
 const PATIENCE: std::time::Duration = std::time::Duration::from_mins(5);
 
+// More than this is read once more rather than held while those before it need the memory, and have the time.
+const AHEAD: usize = 1024 * 1024;
+
 const NO_TIME: std::time::Duration = std::time::Duration::ZERO;
 
-impl<M, L, R, W, S> Receive<'_, M, L, R, W, S>
+impl<'a, M, L, R, W, S> Receive<'a, M, L, R, W, S>
 where
     M: Messages,
     L: Leases,
@@ -144,11 +150,14 @@ where
     W: ObjectWriter,
     S: Sync,
 {
-    async fn run(&self, position: Option<Position>) -> Result<Outcome, Error> {
+    async fn run(&mut self, position: Option<Position>) -> Result<Outcome, Error> {
         let message_id = self.message;
         let destination = self.destination;
         let begun = position.is_some();
         let first = position.as_ref().map_or(1, |position| position.next_chunk);
+        if begun && !self.place.turn(self.until).await {
+            return self.not_its_turn(position);
+        }
         let by_id = destination.keys(message_id, None);
         // The sender's name comes with the message alone: the state keeps no more of the key than its SHA-256.
         let noted_by_name = position
@@ -212,6 +221,9 @@ where
         }
         if source.headers().message_type() == MessageType::Report || source.total() == 0 {
             info!(logReference = "MESHFETCH0010", %message_id, "report received");
+            if !self.place.turn(self.until).await {
+                return self.not_its_turn(None);
+            }
             return self.report(source.headers()).await;
         }
         if upload.is_none() {
@@ -222,7 +234,41 @@ where
                 info!(logReference = "MESHFETCH0013", %message_id, chunks, "multi-chunk message received");
             }
         }
-        self.data(source, keys, upload).await
+        if self.place.is_next() {
+            return self.data(source, keys, upload).await;
+        }
+        self.ahead(source, keys).await
+    }
+
+    // Before its turn: a small message is held until then, a larger one is downloaded when its turn comes.
+    async fn ahead(&mut self, mut source: Source<'_, M>, keys: Vec<Key>) -> Result<Outcome, Error> {
+        let headers = source.headers().clone();
+        let chunks = source.total();
+        let filled = source.fill(AHEAD).await?;
+        let waited = source.waited();
+        drop(source);
+        let held = match filled {
+            Filled::OutOfTime => return self.out_of_time(None, false, waited),
+            Filled::Part(..) => None,
+            Filled::Rest(bytes) => Some(bytes),
+        };
+        if !self.place.turn(self.until).await {
+            return self.not_its_turn(None);
+        }
+        self.started = Instant::now();
+        if let Some(bytes) = held {
+            self.check_size(bytes.len() as u64, None).await?;
+            let attributes = self.attributes(&headers).await?;
+            return self.whole(&headers, &keys, bytes, attributes, chunks).await;
+        }
+        match timeout_at(self.until, self.open(1)).await {
+            Ok(source) => self.data(source?, keys, None).await,
+            Err(_) => self.out_of_time(None, false, NO_TIME),
+        }
+    }
+
+    fn not_its_turn(&self, position: Option<Position>) -> Result<Outcome, Error> {
+        self.out_of_time(position, false, self.started.elapsed())
     }
 
     // What an earlier attempt has stored, if it has.
@@ -246,7 +292,7 @@ where
         Ok(stored)
     }
 
-    async fn open(&self, chunk: u32) -> Result<Source<'_, M>, Error> {
+    async fn open(&self, chunk: u32) -> Result<Source<'a, M>, Error> {
         info!(logReference = "MESHFETCH0001", mailbox = %self.mailbox, message_id = %self.message, chunk, "downloading");
         Source::open(
             &self.fetch.messages,

@@ -20,6 +20,8 @@ pub struct Settings {
     pub use_sender_filename: bool,
     /// `USE_LEGACY_INBOUND_LOCATION`: SSM parameters say where a mailbox's messages go.
     pub use_legacy_inbound_location: bool,
+    /// `IN_ORDER`: the messages of a batch are stored in its order.
+    pub in_order: bool,
     /// `MAX_MESSAGE_SIZE`: bytes after decoding, beyond which a message is not stored.
     pub max_message_size: u64,
     /// `MAX_ATTEMPTS`: after so many, a message waits at growing distance.
@@ -37,6 +39,7 @@ impl Settings {
             labels: EventLabels::read(reader),
             use_sender_filename: reader.value("USE_SENDER_FILENAME"),
             use_legacy_inbound_location: reader.value("USE_LEGACY_INBOUND_LOCATION"),
+            in_order: reader.value("IN_ORDER"),
             // No more than the parts of one upload hold.
             max_message_size: reader.bounded("MAX_MESSAGE_SIZE", 1..=125_829_120_000),
             max_attempts: reader.bounded("MAX_ATTEMPTS", 1..=100),

@@ -3,6 +3,7 @@
 mod by_name;
 mod left_behind;
 mod legacy_location;
+mod order;
 mod size_limit;
 mod slow;
 
@@ -469,6 +470,7 @@ fn fetch(messages: &[(&str, Vec<Bytes>)]) -> Fake {
             },
             use_sender_filename: false,
             use_legacy_inbound_location: false,
+            in_order: false,
             max_message_size: 100_000_000_000,
             max_attempts: 5,
         },
