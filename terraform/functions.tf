@@ -135,6 +135,8 @@ resource "aws_lambda_function" "fetch_message_chunk" {
 
   environment {
     variables = merge(local.environment, local.lease_environment, local.try_environment, local.bucket_environment, {
+      ACCEPT_ENCODING             = var.accept_encoding
+      IN_ORDER                    = tostring(var.get_message_max_concurrency == 1)
       MAX_MESSAGE_SIZE            = tostring(var.max_message_size)
       USE_LEGACY_INBOUND_LOCATION = tostring(var.use_legacy_inbound_location)
       USE_SENDER_FILENAME         = tostring(var.use_sender_filename)
@@ -280,6 +282,7 @@ resource "aws_lambda_function" "send_message_chunk" {
     variables = merge(local.environment, local.bucket_environment, {
       CHUNK_SIZE                  = tostring(var.chunk_size)
       COMPRESS_THRESHOLD          = tostring(var.compress_threshold)
+      COMPRESSION_LEVEL           = tostring(var.compression_level)
       NEVER_COMPRESS              = tostring(var.never_compress)
       ON_UNCERTAIN_SEND           = var.on_uncertain_send
       SEND_COPIED_OBJECTS         = tostring(var.send_copied_objects)

@@ -332,7 +332,7 @@ variable "get_messages_page_limit" {
 
 variable "get_message_max_concurrency" {
   type        = number
-  description = "Batches of a mailbox that are fetched at once."
+  description = "Batches of a mailbox that are fetched at once. At 1, messages are stored in the order of the inbox."
   default     = 1
   nullable    = false
 
@@ -493,6 +493,18 @@ variable "compress_threshold" {
   }
 }
 
+variable "compression_level" {
+  type        = number
+  description = "Level of gzip for what is sent compressed: 1 is the fastest, 9 the smallest."
+  default     = 6
+  nullable    = false
+
+  validation {
+    condition     = var.compression_level >= 1 && var.compression_level <= 9 && floor(var.compression_level) == var.compression_level
+    error_message = "compression_level must be a whole number from 1 to 9; never_compress sends without."
+  }
+}
+
 variable "never_compress" {
   type        = bool
   description = "Sends every object as it is, whatever its size and metadata."
@@ -540,6 +552,18 @@ variable "max_attempts" {
   validation {
     condition     = var.max_attempts >= 1 && var.max_attempts <= 100 && floor(var.max_attempts) == var.max_attempts
     error_message = "max_attempts must be a whole number from 1 to 100."
+  }
+}
+
+variable "accept_encoding" {
+  type        = string
+  description = "How MESH may hand messages over (HTTP's Accept-Encoding): `gzip`, or `identity`, with which MESH undoes what a sender has compressed. Objects are stored decoded either way."
+  default     = "gzip"
+  nullable    = false
+
+  validation {
+    condition     = contains(["gzip", "identity"], var.accept_encoding)
+    error_message = "accept_encoding must be gzip or identity."
   }
 }
 

@@ -107,6 +107,8 @@ def others(stack):
             "legacy_inbound_bucket_arns": [f"arn:aws:s3:::{SECOND_BUCKET}"],
             "use_s3_key_for_mex_filename": True,
             "cloudtrail_enabled": False,
+            "accept_encoding": "identity",
+            "compression_level": 9,
             # Less than the messages of the tests.
             "memory": {"fetch_message_chunk": 128, "send_message_chunk": 128},
             "max_message_size": 200 * MIB,

@@ -31,8 +31,27 @@ run "below_inbound_by_message_id" {
   }
 
   assert {
+    condition     = [for name in ["ACCEPT_ENCODING", "IN_ORDER"] : aws_lambda_function.fetch_message_chunk.environment[0].variables[name]] == ["gzip", "true"]
+    error_message = "in the order of the inbox, one batch after the other"
+  }
+
+  assert {
     condition     = length(data.aws_iam_policy_document.legacy_inbound.statement) == 0
     error_message = "no parameter of a legacy location is read"
+  }
+}
+
+run "several_batches_at_once_have_no_order" {
+  command = plan
+
+  variables {
+    accept_encoding             = "identity"
+    get_message_max_concurrency = 2
+  }
+
+  assert {
+    condition     = [for name in ["ACCEPT_ENCODING", "IN_ORDER"] : aws_lambda_function.fetch_message_chunk.environment[0].variables[name]] == ["identity", "false"]
+    error_message = "what the function is told"
   }
 }
 

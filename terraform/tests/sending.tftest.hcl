@@ -75,6 +75,7 @@ run "the_other_way_round" {
 
   variables {
     cloudtrail_enabled          = true
+    compression_level           = 9
     never_compress              = true
     send_copied_objects         = true
     send_max_concurrency        = 1
@@ -104,9 +105,10 @@ run "the_other_way_round" {
 
   assert {
     condition = {
-      for name in ["NEVER_COMPRESS", "SEND_COPIED_OBJECTS", "SET_LOCAL_ID", "USE_S3_KEY_FOR_MEX_FILENAME", "VERIFY_CHECKS_COMMON_NAME"] :
+      for name in ["COMPRESSION_LEVEL", "NEVER_COMPRESS", "SEND_COPIED_OBJECTS", "SET_LOCAL_ID", "USE_S3_KEY_FOR_MEX_FILENAME", "VERIFY_CHECKS_COMMON_NAME"] :
       name => aws_lambda_function.send_message_chunk.environment[0].variables[name]
       } == {
+      COMPRESSION_LEVEL           = "9"
       NEVER_COMPRESS              = "true"
       SEND_COPIED_OBJECTS         = "true"
       SET_LOCAL_ID                = "false"

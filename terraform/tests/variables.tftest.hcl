@@ -29,6 +29,7 @@ run "the_least_allowed_values_plan" {
     mesh_url                      = "https://localhost:8700/"
     chunk_size                    = 1
     compress_threshold            = 0
+    compression_level             = 1
     cloudwatch_retention_in_days  = 0
     fetch_batch_size              = 1
     get_message_max_concurrency   = 1
@@ -54,6 +55,7 @@ run "the_greatest_allowed_values_plan" {
 
   variables {
     chunk_size                    = 99614720
+    compression_level             = 9
     fetch_batch_size              = 10
     get_message_max_concurrency   = 40
     get_messages_page_limit       = 500
@@ -74,8 +76,10 @@ run "values_below_are_refused" {
   command = plan
 
   variables {
+    accept_encoding               = "GZIP"
     chunk_size                    = 0
     compress_threshold            = -1
+    compression_level             = 0
     cloudwatch_retention_in_days  = 2
     fetch_batch_size              = 0
     get_message_max_concurrency   = 0
@@ -96,8 +100,10 @@ run "values_below_are_refused" {
   }
 
   expect_failures = [
+    var.accept_encoding,
     var.chunk_size,
     var.compress_threshold,
+    var.compression_level,
     var.cloudwatch_retention_in_days,
     var.fetch_batch_size,
     var.get_message_max_concurrency,
@@ -123,6 +129,7 @@ run "values_above_are_refused" {
 
   variables {
     chunk_size                    = 99614721
+    compression_level             = 10
     fetch_batch_size              = 11
     get_message_max_concurrency   = 41
     get_messages_page_limit       = 501
@@ -138,6 +145,7 @@ run "values_above_are_refused" {
 
   expect_failures = [
     var.chunk_size,
+    var.compression_level,
     var.fetch_batch_size,
     var.get_message_max_concurrency,
     var.get_messages_page_limit,

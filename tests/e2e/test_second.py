@@ -4,9 +4,10 @@ legacy mappings and places."""
 import json
 import uuid
 
+import pytest
 from conftest import LEGACY, LEGACY_OTHER, LEGACY_WORKFLOW
 from stack import mesh
-from stack.checks import Message, inbox_empty, sent
+from stack.checks import MIB, Message, inbox_empty, sent
 
 
 def test_the_keys_and_passwords_come_from_secrets_manager(second):
@@ -34,6 +35,46 @@ def test_a_message_each_way(second, second_mailbox, other):
     version = second.put(key, outgoing.body, outgoing.metadata, ContentType=outgoing.content_type)
     second.wait_sent(key, version)
     assert sent(second, key, version, outgoing) == []
+
+
+def test_messages_are_stored_in_the_order_of_their_inbox(second, second_mailbox, other):
+    second.put_parameter(f"mailboxes/{second_mailbox}/INBOUND_FOLDER", f"inbound/{second_mailbox}")
+    second.put_parameter(f"mailboxes/{second_mailbox}/INBOUND_BUCKET", second.bucket)
+    # Each larger than the one after it.
+    sizes = [20 * MIB, 1, 9 * MIB, MIB, 1]
+    ids = [Message(other, second_mailbox, bytes(size)).send(second.stack) for size in sizes]
+    assert [execution["status"] for execution in second.poll(second_mailbox)] == ["SUCCEEDED"]
+    listed = second.stack.client("s3").list_objects_v2(Bucket=second.bucket, Prefix=f"inbound/{second_mailbox}/")["Contents"]
+    stored = sorted(listed, key=lambda item: item["LastModified"])
+    assert [item["Key"].rpartition("/")[2] for item in stored] == [f"{message_id}.dat" for message_id in ids]
+    assert [item["Size"] for item in stored] == sizes
+
+
+@pytest.mark.parametrize("compress", [False, True], ids=["plain", "gzip"])
+def test_with_identity_bodies_come_as_they_are_to_be_stored(second, second_mailbox, other, compress):
+    second.put_parameter(f"mailboxes/{second_mailbox}/INBOUND_FOLDER", f"inbound/{second_mailbox}")
+    second.put_parameter(f"mailboxes/{second_mailbox}/INBOUND_BUCKET", second.bucket)
+    body = b"much of a muchness " * 1_000
+    message_id = Message(other, second_mailbox, body).send(second.stack, compress=compress)
+    assert [execution["status"] for execution in second.poll(second_mailbox)] == ["SUCCEEDED"]
+    stored = second.get(f"inbound/{second_mailbox}/{message_id}.dat")
+    assert stored["Body"] == body
+    # MESH says so of what it compresses on the way as well: nothing came compressed but for its sender.
+    assert stored["Metadata"].get("mex-content-compressed") == ("Y" if compress else None)
+
+
+def test_a_higher_level_of_compression_makes_fewer_bytes(pipeline, second, sender, second_mailbox, other):
+    body = b"".join(b"%d,%d,%x\n" % (n, n * n, n**3) for n in range(20_000))
+    sizes = []
+    for instance, mailbox in ((pipeline, sender), (second, second_mailbox)):
+        message = Message(mailbox, other, body, content_type="text/csv")
+        key = f"outbound/{uuid.uuid4().hex}.csv"
+        version = instance.put(key, body, message.metadata | {"mex-content-compress": "yes"}, ContentType="text/csv")
+        instance.wait_sent(key, version)
+        (request,) = instance.stack.requests(f"/messageexchange/{mailbox}/outbox.*")
+        assert request["headers"]["content-encoding"] == "gzip"
+        sizes.append(request["received"])
+    assert sizes[1] < sizes[0] < len(body)
 
 
 def test_the_keys_base_name_is_the_file_name_unless_one_is_given(second, second_mailbox, other):

@@ -30,7 +30,7 @@ use destination::Destination;
 pub use location::Locations;
 pub use messages::{Chunk, Messages};
 use order::Place;
-pub use settings::Settings;
+pub use settings::{AcceptEncoding, Settings};
 
 /// What the function works with.
 pub struct Fetch<M, L, R, W, S> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fetch_chunk::{Buffers, Fetch, Locations, Settings};
+use fetch_chunk::{AcceptEncoding, Buffers, Fetch, Locations, Settings};
 use mesh_pipeline::lease::DynamoLeases;
 use mesh_pipeline::mesh::Mesh;
 use mesh_pipeline::rows::DynamoRows;
@@ -33,8 +33,10 @@ async fn wire() -> Result<Deployed, Error> {
     } else {
         Locations::inbound(&bucket)
     };
+    let mesh = Mesh::deployed(settings.mesh.clone(), &aws);
+    let accepts_gzip = settings.accept_encoding == AcceptEncoding::Gzip;
     Ok(Fetch {
-        messages: Arc::new(Mesh::deployed(settings.mesh.clone(), &aws)),
+        messages: Arc::new(mesh.accepts_gzip(accepts_gzip)),
         leases: DynamoLeases::new(dynamo.clone(), settings.leases_table.clone()),
         rows: DynamoRows::new(dynamo, &settings.rows),
         bucket: Bucket::new(&aws, bucket),

@@ -1,7 +1,31 @@
 //! What the function is told by its environment.
 
+use std::str::FromStr;
+
 use mesh_pipeline::events::EventLabels;
 use mesh_pipeline::settings::{MeshSettings, Reader, RowSettings};
+
+/// What HTTP's header of that name says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AcceptEncoding {
+    /// As it is.
+    #[default]
+    Identity,
+    /// Compressed: by its sender, or by MESH on the way.
+    Gzip,
+}
+
+impl FromStr for AcceptEncoding {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "identity" => Ok(Self::Identity),
+            "gzip" => Ok(Self::Gzip),
+            _ => Err("it must be identity or gzip"),
+        }
+    }
+}
 
 /// The function's settings.
 #[derive(Debug, Clone)]
@@ -22,6 +46,8 @@ pub struct Settings {
     pub use_legacy_inbound_location: bool,
     /// `IN_ORDER`: the messages of a batch are stored in its order.
     pub in_order: bool,
+    /// `ACCEPT_ENCODING`: how a body may come.
+    pub accept_encoding: AcceptEncoding,
     /// `MAX_MESSAGE_SIZE`: bytes after decoding, beyond which a message is not stored.
     pub max_message_size: u64,
     /// `MAX_ATTEMPTS`: after so many, a message waits at growing distance.
@@ -40,6 +66,7 @@ impl Settings {
             use_sender_filename: reader.value("USE_SENDER_FILENAME"),
             use_legacy_inbound_location: reader.value("USE_LEGACY_INBOUND_LOCATION"),
             in_order: reader.value("IN_ORDER"),
+            accept_encoding: reader.value("ACCEPT_ENCODING"),
             // No more than the parts of one upload hold.
             max_message_size: reader.bounded("MAX_MESSAGE_SIZE", 1..=125_829_120_000),
             max_attempts: reader.bounded("MAX_ATTEMPTS", 1..=100),

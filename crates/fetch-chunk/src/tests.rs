@@ -25,7 +25,9 @@ use mesh_pipeline::store::{Attributes, Condition, Found, ObjectWriter, Stored, W
 use mesh_pipeline::{Error, Fault, clock};
 use time::OffsetDateTime;
 
-use super::{AT_ONCE, Buffers, Chunk, Fetch, Locations, Messages, Settings, handle};
+use super::{
+    AT_ONCE, AcceptEncoding, Buffers, Chunk, Fetch, Locations, Messages, Settings, handle,
+};
 
 const MIB: usize = 1024 * 1024;
 
@@ -471,6 +473,7 @@ fn fetch(messages: &[(&str, Vec<Bytes>)]) -> Fake {
             use_sender_filename: false,
             use_legacy_inbound_location: false,
             in_order: false,
+            accept_encoding: AcceptEncoding::Gzip,
             max_message_size: 100_000_000_000,
             max_attempts: 5,
         },

@@ -13,6 +13,7 @@ use crate::settings::MeshSettings;
 pub struct Mesh<S> {
     settings: MeshSettings,
     secrets: Secrets<S>,
+    accepts_gzip: bool,
     // The last client, with the age of the secrets that it was made from: connections outlive invocations.
     last: tokio::sync::Mutex<Option<(MailboxId, tokio::time::Instant, Mailbox)>>,
 }
@@ -32,8 +33,16 @@ impl<S: SecretSource> Mesh<S> {
         Self {
             settings,
             secrets,
+            accepts_gzip: true,
             last: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// Whether bodies may come compressed; they may unless this says otherwise.
+    #[must_use]
+    pub fn accepts_gzip(mut self, accepts: bool) -> Self {
+        self.accepts_gzip = accepts;
+        self
     }
 
     /// Runs the operation, and once more with fresh secrets when MESH refuses those that we have had for a while.
@@ -97,6 +106,7 @@ impl<S: SecretSource> Mesh<S> {
             )
             .verify_server(self.settings.verify_ssl)
             .verify_checks_common_name(self.settings.verify_checks_common_name)
+            .accept_gzip(self.accepts_gzip)
             .user_agent(concat!("mesh-aws/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| {

@@ -6,16 +6,14 @@ use mesh_client::{Body, BodySource, BoxError};
 use mesh_pipeline::store::ObjectReader;
 use mesh_pipeline::{Error, Fault};
 
-// The level that zlib itself defaults to: most of the saving for a part of the time.
-const LEVEL: u8 = 6;
-
 /// A range of an object version, read anew for each attempt.
 pub(crate) struct ChunkSource<'a, O> {
     pub(crate) objects: &'a O,
     pub(crate) key: &'a str,
     pub(crate) version_id: &'a str,
     pub(crate) range: Range<u64>,
-    pub(crate) compress: bool,
+    /// The level, if it is compressed.
+    pub(crate) compress: Option<u8>,
 }
 
 impl<O: ObjectReader> BodySource for ChunkSource<'_, O> {
@@ -25,10 +23,9 @@ impl<O: ObjectReader> BodySource for ChunkSource<'_, O> {
             .read(self.key, self.version_id, self.range.clone())
             .await?
             .ok_or_else(|| gone(self.key, self.version_id))?;
-        Ok(if self.compress {
-            Body::gzip(stream, LEVEL)
-        } else {
-            Body::from_stream(stream, Some(self.range.end - self.range.start))
+        Ok(match self.compress {
+            Some(level) => Body::gzip(stream, level),
+            None => Body::from_stream(stream, Some(self.range.end - self.range.start)),
         })
     }
 }

@@ -76,6 +76,7 @@ mod tests {
             labels: EventLabels::default(),
             chunk_size: 10,
             compress_threshold: 100,
+            compression_level: 6,
             never_compress: false,
             set_local_id: true,
             uncertain_send_wait: time::Duration::seconds(300),

@@ -24,6 +24,8 @@ pub struct Settings {
     pub chunk_size: u64,
     /// `COMPRESS_THRESHOLD`: objects of at least so many bytes are compressed.
     pub compress_threshold: u64,
+    /// `COMPRESSION_LEVEL`: of gzip, 1 (fastest) to 9 (smallest).
+    pub compression_level: u8,
     /// `NEVER_COMPRESS`.
     pub never_compress: bool,
     /// `SET_LOCAL_ID`: give messages a local id of ours where the user gave none.
@@ -73,6 +75,7 @@ impl Settings {
             labels: EventLabels::read(reader),
             chunk_size: reader.bounded("CHUNK_SIZE", 1..=MAX_CHUNK_SIZE),
             compress_threshold: reader.value("COMPRESS_THRESHOLD"),
+            compression_level: reader.bounded("COMPRESSION_LEVEL", 1..=9),
             never_compress: reader.value("NEVER_COMPRESS"),
             set_local_id: reader.value("SET_LOCAL_ID"),
             uncertain_send_wait: time::Duration::seconds(

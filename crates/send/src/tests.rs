@@ -47,6 +47,7 @@ fn sender() -> Sender {
                 },
                 chunk_size: 10,
                 compress_threshold: 1_000_000,
+                compression_level: 6,
                 never_compress: false,
                 set_local_id: true,
                 uncertain_send_wait: Duration::minutes(5),

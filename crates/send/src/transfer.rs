@@ -117,7 +117,10 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
             key: &work.key,
             version_id: &work.version_id,
             range: work.plan.range(chunk),
-            compress: work.plan.compress,
+            compress: work
+                .plan
+                .compress
+                .then_some(self.settings.compression_level),
         }
     }
 
