@@ -53,6 +53,12 @@ locals {
       dimension = { StateMachineArn = one.arn }
       says      = "Executions of ${local.name}-${machine} timed out. ${one.says}"
     } },
+    # Before its first invocation an execution has left nothing but its input.
+    { for machine in ["send-message"] : "${machine}-aborted" => {
+      section   = "${machine}-aborted", namespace = "AWS/States", metric = "ExecutionsAborted"
+      dimension = { StateMachineArn = local.machines[machine].arn }
+      says      = "Executions of ${local.name}-${machine} were stopped. Objects whose execution had not begun to send are not sent by anything else."
+    } },
     # A state machine calls again what failed: this tells, before executions give up, of what goes on failing.
     { for name in local.function_name : "${trimprefix(name, "${local.name}-")}-errors" => {
       section   = "function-errors", namespace = "AWS/Lambda", metric = "Errors", periods = 3

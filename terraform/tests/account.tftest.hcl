@@ -29,3 +29,20 @@ run "others_are_refused" {
 
   expect_failures = [var.account_id, var.region]
 }
+
+run "roles_are_taken_on_for_this_account_alone" {
+  command = plan
+
+  assert {
+    condition = {
+      for service, document in data.aws_iam_policy_document.assume :
+      service => [for condition in document.statement[0].condition : "${condition.variable} ${one(condition.values)}"]
+      } == {
+      cloudtrail = []
+      events     = ["aws:SourceAccount 123456789012"]
+      lambda     = []
+      states     = ["aws:SourceAccount 123456789012"]
+    }
+    error_message = "who may take on a role"
+  }
+}

@@ -24,6 +24,7 @@ run "by_default" {
       "demo-mesh-event-lost-cloudtrail AWS/Events InvocationsFailedToBeSentToDlq Sum 1 notBreaching",
       "demo-mesh-get-messages-failed AWS/States ExecutionsFailed Sum 1 notBreaching",
       "demo-mesh-get-messages-timed-out AWS/States ExecutionsTimedOut Sum 1 notBreaching",
+      "demo-mesh-send-message-aborted AWS/States ExecutionsAborted Sum 1 notBreaching",
       "demo-mesh-send-message-failed AWS/States ExecutionsFailed Sum 1 notBreaching",
       "demo-mesh-send-message-timed-out AWS/States ExecutionsTimedOut Sum 1 notBreaching",
       "demo-mesh-track-messages-failed AWS/States ExecutionsFailed Sum 1 notBreaching",

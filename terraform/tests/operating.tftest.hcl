@@ -14,6 +14,11 @@ run "by_default" {
   command = plan
 
   assert {
+    condition     = one([for rule in aws_s3_bucket_lifecycle_configuration.mesh.rule : rule.status if rule.id == "ExpireMeshObjects"]) == "Disabled"
+    error_message = "nothing expires"
+  }
+
+  assert {
     condition     = aws_dynamodb_table.messages.deletion_protection_enabled && aws_dynamodb_table.leases.deletion_protection_enabled
     error_message = "the tables are protected"
   }
@@ -305,4 +310,21 @@ run "zips_of_another_architecture_are_elsewhere" {
     aws_lambda_function.send_message_chunk,
     aws_lambda_function.track_message,
   ]
+}
+
+run "objects_expire_where_that_is_asked_for" {
+  command = plan
+
+  variables {
+    mesh_s3_object_expiry_enabled = true
+    mesh_s3_object_expiry_in_days = 7
+  }
+
+  assert {
+    condition = [
+      for rule in aws_s3_bucket_lifecycle_configuration.mesh.rule :
+      [rule.status, one(rule.expiration).days, one(rule.noncurrent_version_expiration).noncurrent_days] if rule.id == "ExpireMeshObjects"
+    ] == [["Enabled", 7, 7]]
+    error_message = "objects and their versions, after so many days"
+  }
 }

@@ -3,14 +3,7 @@
 import time
 
 import pytest
-import requests
 from stack.checks import Message, inbox_empty, received
-
-
-def put_back(pipeline, message_id):
-    """What the service desk does: the recipient lists an acknowledged message again."""
-    url = f"{pipeline.stack.mesh_admin}/admin/message/{message_id}/event"
-    requests.post(url, json={"status": "accepted"}, timeout=30).raise_for_status()
 
 
 def set_row(pipeline, message_id, name, value):
@@ -32,7 +25,7 @@ def test_within_a_day_it_is_only_acknowledged_again(pipeline, mailbox, other):
     message = Message(other, mailbox, b"once", content_type="text/plain")
     message_id = message.send(pipeline.stack)
     pipeline.poll(mailbox)
-    put_back(pipeline, message_id)
+    pipeline.stack.put_back(message_id)
     (execution,) = pipeline.poll(mailbox)
     assert execution["status"] == "SUCCEEDED"
     assert inbox_empty(pipeline, mailbox) == []
@@ -44,7 +37,7 @@ def test_later_it_was_redelivered_and_becomes_a_new_version(pipeline, mailbox, o
     message = Message(other, mailbox, b"twice", content_type="text/plain")
     message_id = message.send(pipeline.stack)
     pipeline.poll(mailbox)
-    put_back(pipeline, message_id)
+    pipeline.stack.put_back(message_id)
     set_row(pipeline, message_id, "updated_at", "2026-01-01T00:00:00.000Z")
     (execution,) = pipeline.poll(mailbox)
     assert execution["status"] == "SUCCEEDED"
@@ -59,7 +52,7 @@ def test_a_worker_that_died_after_storing_leaves_one_object(pipeline, mailbox, o
     message = Message(other, mailbox, b"once", content_type="text/plain")
     message_id = message.send(pipeline.stack)
     pipeline.poll(mailbox)
-    put_back(pipeline, message_id)
+    pipeline.stack.put_back(message_id)
     key = f"inbound/{mailbox}/{message_id}.dat"
     # As it is when the worker dies between the object and the row, and a consumer has taken the object away.
     set_row(pipeline, message_id, "status", "receiving")
@@ -76,7 +69,7 @@ def test_a_worker_that_died_over_a_redelivery_makes_one_new_version(pipeline, ma
     message = Message(other, mailbox, b"twice", content_type="text/plain")
     message_id = message.send(pipeline.stack)
     pipeline.poll(mailbox)
-    put_back(pipeline, message_id)
+    pipeline.stack.put_back(message_id)
     set_row(pipeline, message_id, "updated_at", "2026-01-01T00:00:00.000Z")
     # S3's times are to the second, and a redelivery is a day later.
     time.sleep(1.1)

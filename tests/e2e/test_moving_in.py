@@ -258,7 +258,14 @@ def test_the_way_back(team):
     """By docs/moving-in.md: the rows stay in AWS."""
     team.swap(get_messages_enabled=False)
     team.terraform.apply()
-    state, groups = (commands.blocks(TESTS.parent / "docs/moving-in.md")["Back", number] for number in (0, 1))
+    waiting, state, groups = (commands.blocks(TESTS.parent / "docs/moving-in.md")["Back", number] for number in range(3))
+    # As a send that waits for its next attempt.
+    item = {"id": "out#waits", "due": "send", "next_attempt_at": "2036-01-15T12:00:00.000Z"}
+    table = {"TableName": "moving-mesh-messages"}
+    team.stack.client("dynamodb").put_item(**table, Item={name: {"S": value} for name, value in item.items()})
+    assert commands.run(team.stack, waiting, NAME="moving-mesh").split() == ["send", "out#waits", "0"]
+    team.stack.client("dynamodb").delete_item(**table, Key={"id": {"S": "out#waits"}})
+    assert commands.run(team.stack, waiting, NAME="moving-mesh") == "0"
     commands.run(team.stack, state, cwd=team.terraform.folder)
     commands.run(team.stack, groups, NAME="moving-mesh")
     assert [team.reach(group) for group in team.groups().values()] == [set()] * 3

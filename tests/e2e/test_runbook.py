@@ -1,5 +1,6 @@
 """The commands of docs/runbook.md do what it says, run as they stand there by bash and the AWS CLI."""
 
+import datetime
 import functools
 import json
 import re
@@ -104,14 +105,31 @@ def test_an_object_whose_event_was_lost_is_found_and_sent(pipeline, run, sender,
     message, key, version = unsent
     _, known, known_version = put(pipeline, sender, other)
     pipeline.wait_sent(known, known_version)
-    found = run("event-lost", 0).splitlines()
-    assert f"{version} {key}" in found
-    assert f"{known_version} {known}" not in found
+    put_at = pipeline.stack.client("s3").head_object(Bucket=pipeline.bucket, Key=key)["LastModified"]
+
+    def lost(since):
+        return {line.split(" ", 2)[0]: line.split(" ", 2)[1:] for line in run("event-lost", 0, SINCE=f"{since:%Y-%m-%dT%H:%M:%S}").splitlines()}
+
+    assert version not in lost(put_at + datetime.timedelta(seconds=2))
+    found = lost(put_at)
+    assert known_version not in found
+    (time, found_key) = found[version]
+    assert found_key == key
     # Twice is once.
     for _ in range(2):
-        assert pipeline.wait(run("event-lost", 1, KEY=key, VERSION=version))["status"] == "SUCCEEDED"
+        assert pipeline.wait(run("event-lost", 1, KEY=key, VERSION=version, TIME=time))["status"] == "SUCCEEDED"
     pipeline.wait_sent(key, version)
     assert arrived(pipeline, other).count(message.body) == 1
+
+
+def test_an_execution_that_somebody_stopped_is_found_and_started_again(pipeline, run, other, unsent):
+    message, key, version = unsent
+    stopped = run_at(pipeline, "event-lost", 1, KEY=key, VERSION=version, TIME="2026-01-15T12:00:00Z")
+    pipeline.stack.client("stepfunctions").stop_execution(executionArn=stopped)
+    assert stopped in run("send-message-aborted", 0)
+    assert pipeline.wait(run("send-message-aborted", 1, EXECUTION=stopped))["status"] == "SUCCEEDED"
+    pipeline.wait_sent(key, version)
+    assert arrived(pipeline, other) == [message.body]
 
 
 def test_a_failed_poll_is_found_and_repeated(pipeline, run, mailbox, other):
@@ -300,9 +318,22 @@ def test_a_deleted_message_comes_back(pipeline, run, mailbox, other):
     key = f"inbound/{mailbox}/{message_id}.dat"
     pipeline.stack.client("s3").delete_object(Bucket=pipeline.bucket, Key=key)
     assert pipeline.keys(key) == []
-    run("Getting a deleted message back", KEY=key)
+    run("Getting a deleted message back", 0, KEY=key)
     assert pipeline.get(key)["Body"] == message.body
     assert received(pipeline, message_id, message) == []
+
+
+def test_a_message_that_was_deleted_for_good_is_delivered_again(pipeline, run, mailbox, other):
+    message = Message(other, mailbox, b"deleted with its version")
+    message_id = message.send(pipeline.stack)
+    assert pipeline.poll(mailbox)[-1]["status"] == "SUCCEEDED"
+    key, s3 = f"inbound/{mailbox}/{message_id}.dat", pipeline.stack.client("s3")
+    s3.delete_object(Bucket=pipeline.bucket, Key=key, VersionId=s3.head_object(Bucket=pipeline.bucket, Key=key)["VersionId"])
+    run("Getting a deleted message back", 1, MESSAGE_ID=message_id)
+    pipeline.stack.put_back(message_id)
+    assert pipeline.poll(mailbox)[-1]["status"] == "SUCCEEDED"
+    assert pipeline.get(key)["Body"] == message.body
+    assert len(pipeline.told_of(f"in#{message_id}", "MESH message received")) == 2
 
 
 def test_polls_are_switched_off_and_on(pipeline, run):

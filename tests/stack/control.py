@@ -99,6 +99,11 @@ class Stack:
         answer.raise_for_status()
         return answer.json()["message_id"]
 
+    def put_back(self, message_id):
+        """What the service desk does: the recipient lists an acknowledged message again."""
+        url = f"{self.mesh_admin}/admin/message/{message_id}/event"
+        requests.post(url, json={"status": "accepted"}, timeout=30).raise_for_status()
+
     def requests(self, path=".*"):
         """MESH's log of the requests whose whole path fits the pattern."""
         return requests.get(f"{self.mesh_admin}/_requests", params={"path": path}, timeout=30).json()
