@@ -1,5 +1,6 @@
 """Messages of any size and number of chunks: neither the memory nor what goes between the states grows with them."""
 
+import concurrent.futures
 import hashlib
 import random
 import re
@@ -14,6 +15,10 @@ LIMIT = 64
 PAYLOAD = 1_000
 PREFIX = "large"
 MAILBOXES = [f"X26T{number}" for number in range(980, 984)]
+# 1 GiB are 9,900 chunks of so many bytes.
+CHUNK = 108_459
+# Of one execution; Step Functions ends it at 25,000.
+EVENTS = 20_000
 
 
 def peak(pipeline, function="fetch-message-chunk"):
@@ -95,8 +100,8 @@ def test_an_upload_that_no_row_knows_is_given_up(pipeline, mailbox, other, kind)
 
 @pytest.fixture(scope="module")
 def hurried(stack):
-    """An instance whose invocations are as short as the module lets them be."""
-    pipeline = stack.deploy(PREFIX, MAILBOXES, timeout={"fetch_message_chunk": 120, "send_message_chunk": 120})
+    """An instance whose invocations are as short as the module lets them be, and that sends in many chunks."""
+    pipeline = stack.deploy(PREFIX, MAILBOXES, chunk_size=CHUNK, timeout={"fetch_message_chunk": 120, "send_message_chunk": 120})
     pipeline.capture_events()
     return pipeline
 
@@ -141,7 +146,7 @@ def test_a_sent_message_beyond_any_invocation(hurried, other, capsys):
     sizes = payloads(hurried, execution, "Send")
     with capsys.disabled():
         seconds = time.monotonic() - started
-        print(f"\nsent {size} bytes: {seconds:.0f} s, {len(sizes)} invocations with {sizes} characters, {peak(hurried, 'send-message-chunk')} MiB")
+        print(f"\nsent {size} bytes in {row['chunks']} chunks: {seconds:.0f} s, {len(sizes)} invocations with {sizes} characters, {peak(hurried, 'send-message-chunk')} MiB")
     with hurried.stack.party(other) as party:
         (message_id,) = party.list_messages()
         digest = hashlib.sha256()
@@ -149,5 +154,42 @@ def test_a_sent_message_beyond_any_invocation(hurried, other, capsys):
             while block := message.read(MIB):
                 digest.update(block)
     assert (message_id, digest.hexdigest()) == (row["message_id"], sha256(body))
+    assert row["chunks"] == 9_900
+    assert len(sizes) > 1
     assert max(sizes) < PAYLOAD
     assert peak(hurried, "send-message-chunk") < LIMIT
+
+
+@pytest.mark.nightly
+def test_an_object_of_too_many_chunks_is_refused_with_the_size_to_use(hurried, other):
+    sender, size = MAILBOXES[2], CHUNK * 10_000 + 1
+    key = f"outbound/{sender}/too-many"
+    version = hurried.put(key, bytes(size), Message(sender, other, b"").metadata)
+    row = hurried.wait_sent(key, version, "failed", seconds=600)
+    assert row["error"].startswith("InvalidParameters")
+    assert f"set chunk_size to at least {CHUNK + 1}" in row["error"]
+
+
+@pytest.mark.nightly
+def test_one_tick_of_the_schedule_drains_what_waits(hurried, other, capsys):
+    mailbox, count = MAILBOXES[3], 3_000
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        ids = set(pool.map(lambda n: Message(other, mailbox, b"%d" % n).send(hurried.stack), range(count)))
+    started = time.monotonic()
+    executions = [hurried.wait(hurried.start(mailbox), seconds=1800)]
+    while following := hurried.started_by(executions[-1]["executionArn"]):
+        executions.append(hurried.wait(following, seconds=1800))
+    seconds = time.monotonic() - started
+    assert [execution["status"] for execution in executions] == ["SUCCEEDED"] * len(executions)
+    histories = [hurried.history(execution["executionArn"]) for execution in executions]
+    events = [len(history) for history in histories]
+    transitions = [sum(event["type"].endswith("StateEntered") for event in history) for history in histories]
+    details = [value for history in histories for event in history for value in event.values() if isinstance(value, dict)]
+    payload = max(len(detail[name]) for detail in details for name in ("input", "output") if name in detail)
+    with capsys.disabled():
+        print(f"\n{count} messages: {seconds:.0f} s, {len(executions)} executions with {events} events, {transitions} transitions, payloads of {payload} characters")
+    assert hurried.keys(f"inbound/{mailbox}/") == sorted(f"inbound/{mailbox}/{message_id}.dat" for message_id in ids)
+    assert inbox_empty(hurried, mailbox) == []
+    assert max(events) < EVENTS
+    assert max(transitions) < 300
+    assert payload < 64 * 1024

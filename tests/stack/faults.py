@@ -265,6 +265,9 @@ class Connection:
                 status = fault.status if kind == "status" else head.status_code
                 await self.scripted(status, fault.headers, fault.body)
             elif kind in ("half", "long", "corrupt"):
+                # Of an answer without a body nothing but all of it can be missing.
+                if request.method == b"HEAD":
+                    raise Broken
                 await self.damaged(kind, head, b"".join([block async for block in blocks]))
             else:
                 await self.answer(head)

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 
 use super::{Attributes, Bucket};
 use crate::aws::aws_error;
-use crate::error::{BoxError, Error};
+use crate::error::{BoxError, Error, Fault};
 
 /// An object version that is to be sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -73,7 +73,9 @@ impl ObjectReader for Bucket {
             .send()
             .await;
         match result {
-            Ok(head) => Ok(Some(described(head, version_id))),
+            Ok(head) => described(head, version_id)
+                .map(Some)
+                .ok_or_else(|| self.cut_short("looking at", key)),
             Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(aws_error(self.describe("looking at", key), error)),
         }
@@ -95,6 +97,9 @@ impl ObjectReader for Bucket {
             .send()
             .await;
         match result {
+            Ok(output) if output.content_length != i64::try_from(range.end - range.start).ok() => {
+                Err(self.cut_short("reading", key))
+            }
             Ok(output) => {
                 let chunks = stream::unfold(output.body, |mut body| async move {
                     let next = body.next().await?;
@@ -108,8 +113,19 @@ impl ObjectReader for Bucket {
     }
 }
 
-fn described(head: HeadObjectOutput, version_id: Option<&str>) -> SourceObject {
-    SourceObject {
+impl Bucket {
+    fn cut_short(&self, verb: &str, key: &str) -> Error {
+        let what = self.describe(verb, key);
+        Error::AwsUnavailable(Fault::new(format!(
+            "{what}: the answer does not have the size that it must have"
+        )))
+    }
+}
+
+// Without its size nothing can be said of an object: it is not the same as an empty one.
+fn described(head: HeadObjectOutput, version_id: Option<&str>) -> Option<SourceObject> {
+    let size = head.content_length?.try_into().ok()?;
+    Some(SourceObject {
         version_id: head
             .version_id
             .or_else(|| version_id.map(str::to_owned))
@@ -122,10 +138,7 @@ fn described(head: HeadObjectOutput, version_id: Option<&str>) -> SourceObject {
         put_at: head
             .last_modified
             .and_then(|time| OffsetDateTime::from_unix_timestamp(time.secs()).ok()),
-        size: head
-            .content_length
-            .and_then(|size| size.try_into().ok())
-            .unwrap_or(0),
+        size,
         content_encoding: head
             .content_encoding
             .filter(|encoding| !encoding.is_empty()),
@@ -139,7 +152,7 @@ fn described(head: HeadObjectOutput, version_id: Option<&str>) -> SourceObject {
                 .map(|(key, value)| (key.to_lowercase(), value))
                 .collect(),
         },
-    }
+    })
 }
 
 // 405: the version is a delete marker.
@@ -157,23 +170,32 @@ mod tests {
     #[test]
     fn metadata_keys_are_read_in_any_case_and_values_as_they_are() {
         let head = HeadObjectOutput::builder()
+            .content_length(5)
             .metadata("Mex-From", "X26ABC1")
             .metadata("MEX-SUBJECT", "As+It+Is")
             .build();
-        let object = described(head, Some("v1"));
+        let object = described(head, Some("v1")).unwrap();
+        assert_eq!(object.size, 5);
         assert_eq!(object.version_id, "v1");
         assert_eq!(object.attributes.metadata["mex-from"], "X26ABC1");
         assert_eq!(object.attributes.metadata["mex-subject"], "As+It+Is");
     }
 
     #[test]
+    fn an_object_whose_size_is_not_told_is_not_taken_for_an_empty_one() {
+        let head = HeadObjectOutput::builder().version_id("v1").build();
+        assert!(described(head, Some("v1")).is_none());
+    }
+
+    #[test]
     fn without_versions_an_object_is_known_by_etag_and_time() {
         let identity = |etag: &str, seconds: i64| {
             let head = HeadObjectOutput::builder()
+                .content_length(5)
                 .e_tag(etag)
                 .last_modified(DateTime::from_secs(seconds))
                 .build();
-            described(head, None).identity().to_owned()
+            described(head, None).unwrap().identity().to_owned()
         };
         assert_eq!(identity("a", 1), identity("a", 1));
         assert_ne!(identity("a", 1), identity("b", 1));

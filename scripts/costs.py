@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+"""Writes the cost tables of docs/cost-and-limits.md from its table of counts and prices; with --check, says whether they are what it would write.
+
+Each price is an option: scripts/costs.py --print --table-write 0.8
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+DOCUMENT = Path(__file__).resolve().parent.parent / "docs/cost-and-limits.md"
+COUNTS = ("transitions", "events", "invocations", "table writes", "table reads", "S3 writes", "S3 reads", "events put", "MESH requests")
+# Dollars a million, but for the last two: a GB-second, a GB of logs.
+PRICES = {
+    "transition": 25.00,
+    "invocation": 0.20,
+    "table_write": 0.742,
+    "table_read": 0.1484,
+    "s3_write": 5.30,
+    "s3_read": 0.42,
+    "event": 1.00,
+    "gb_second": 0.0000166667,
+    "log_gb": 0.5985,
+}
+# What can't be counted but has to be assumed; the benchmark has the CPU's share.
+ASSUMED = {"seconds": 0.5, "memory_gb": 0.25, "log_bytes": 1_000, "mb_per_second": 50}
+MILLION = 1_000_000
+MINUTES = 730 * 60
+
+
+def counts(text):
+    """The table of counts, by job."""
+    table = text.partition("<!-- counts -->")[2].partition("<!-- end -->")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines()[2:]]
+    return {row[0]: dict(zip(COUNTS, (int(cell.replace(",", "")) for cell in row[1:]), strict=True)) for row in rows}
+
+
+def dollars(job, prices, seconds=ASSUMED["seconds"]):
+    """What one run of the job costs, by service."""
+    return {
+        "Step Functions": job["transitions"] * prices["transition"] / MILLION,
+        "Lambda": job["invocations"] * (prices["invocation"] / MILLION + seconds * ASSUMED["memory_gb"] * prices["gb_second"]),
+        "DynamoDB": (job["table writes"] * prices["table_write"] + job["table reads"] * prices["table_read"]) / MILLION,
+        "S3 requests": (job["S3 writes"] * prices["s3_write"] + job["S3 reads"] * prices["s3_read"]) / MILLION,
+        "EventBridge": job["events put"] * prices["event"] / MILLION,
+        "logs": job["invocations"] * ASSUMED["log_bytes"] * prices["log_gb"] / 1e9,
+    }
+
+
+def large(prices):
+    """100 GB as one message: parts of 8 MiB, from the 5,001st of 16; invocations of 15 minutes; the row is told of every fourth part."""
+    size = 100 * 10**9
+    parts = 5_000 + -(-(size - 5_000 * 8 * 2**20) // (16 * 2**20))
+    seconds = size / (ASSUMED["mb_per_second"] * MILLION)
+    rounds = -(-seconds // (900 - 45))
+    job = dict.fromkeys(COUNTS, 0) | {"transitions": 7 + 2 * rounds, "invocations": 2 + rounds, "S3 writes": parts + 2, "table writes": parts // 4}
+    return dollars(job, prices, seconds / (2 + rounds)), parts, int(rounds)
+
+
+def lines(rows):
+    """A Markdown table; the largest cost first."""
+    services = list(rows[0][1])
+    yield f"| | {' | '.join(services)} | together |"
+    yield "|---|" + "---:|" * (len(services) + 1)
+    for name, costs in rows:
+        cells = [f"{costs[service]:,.2f}" for service in services]
+        yield f"| {name} | {' | '.join(cells)} | **{sum(costs.values()):,.2f}** |"
+
+
+def tables(text, prices):
+    jobs = counts(text)
+
+    def times(job, factor):
+        return {service: cost * factor for service, cost in dollars(jobs[job], prices).items()}
+
+    big, parts, rounds = large(prices)
+    rows = [
+        ("a million small messages received, ten a poll", times("10 small messages received", MILLION / 10)),
+        ("a million small messages received, one a poll", times("1 small message received", MILLION)),
+        ("a million small objects sent", times("1 small object sent", MILLION)),
+        ("an idle mailbox, a month of polls each minute", times("a poll that finds nothing", MINUTES)),
+        ("following up, a month of runs each five minutes", times("a follow-up that finds nothing", MINUTES / 5)),
+        (f"100 GB received as one message: {parts:,} parts, {rounds} invocations", big),
+    ]
+    return "\n".join(lines(rows))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="fail if the document holds other figures")
+    parser.add_argument("--print", action="store_true", help="print the table and change nothing")
+    for name, price in PRICES.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=price, metavar="DOLLARS", help=f"default {price}")
+    options = vars(parser.parse_args())
+    text = DOCUMENT.read_text()
+    made = tables(text, {name: options[name] for name in PRICES})
+    if options["print"]:
+        print(made)
+        return
+    written = re.sub(r"(?<=<!-- costs -->\n\n).*?(?=\n\n<!-- end -->)", lambda _: made, text, flags=re.DOTALL)
+    if options["check"] and written != text:
+        sys.exit("docs/cost-and-limits.md holds other costs than its counts make: run scripts/costs.py")
+    DOCUMENT.write_text(written)
+
+
+if __name__ == "__main__":
+    main()
