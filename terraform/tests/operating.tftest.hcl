@@ -312,12 +312,21 @@ run "zips_of_another_architecture_are_elsewhere" {
   ]
 }
 
-run "objects_expire_where_that_is_asked_for" {
+run "objects_and_rows_expire_as_asked_for" {
   command = plan
 
   variables {
     mesh_s3_object_expiry_enabled = true
     mesh_s3_object_expiry_in_days = 7
+    message_row_retention_in_days = 30
+  }
+
+  assert {
+    condition = alltrue([
+      for function in [aws_lambda_function.fetch_message_chunk, aws_lambda_function.acknowledge_message, aws_lambda_function.send_message_chunk, aws_lambda_function.track_message] :
+      function.environment[0].variables["ROW_RETENTION_DAYS"] == "30"
+    ])
+    error_message = "rows, too"
   }
 
   assert {
