@@ -525,10 +525,77 @@ async fn several_chunks_whose_first_answer_was_lost_are_a_new_message_at_once() 
 }
 
 fn with_local_id() -> Sender {
+    with_the_local_id("job-1")
+}
+
+fn with_the_local_id(local_id: &str) -> Sender {
     let sender = sender();
-    let metadata = [METADATA.as_slice(), &[("mex-localid", "job-1")]].concat();
+    let metadata = [METADATA.as_slice(), &[("mex-localid", local_id)]].concat();
     sender.world.put(KEY, "v1", SHORT, &metadata);
     sender
+}
+
+#[tokio::test]
+async fn a_local_id_that_mesh_may_read_otherwise_proves_no_absence() {
+    for (local_id, found) in [
+        // Quoted as in S3's metadata.
+        ("job-1", true),
+        ("r%C3%A9f-1", true),
+        ("REF123++", true),
+        ("ref%E2%80%931", false),
+        ("O%E2%80%99Neil-3", false),
+    ] {
+        let sender = with_the_local_id(local_id);
+        uncertain(&sender, Answer::Lost).await;
+        let result = sender.run("e1", resume()).await;
+        assert_eq!(sender.world.state().posts, 1, "{local_id}");
+        if found {
+            let message = result.unwrap().message_id;
+            assert_eq!(message.as_deref(), Some("MESSAGE0"), "{local_id}");
+        } else {
+            assert_eq!(result.unwrap_err().name(), "UncertainSend", "{local_id}");
+            assert_eq!(sender.row().status, Some(Status::Held), "{local_id}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_row_whose_local_id_has_spaces_around_it_is_held() {
+    let sender = with_local_id();
+    uncertain(&sender, Answer::Lost).await;
+    // As rows were written before these were left out.
+    sender.world.change(&row_id(), |row| {
+        row.local_id = Some("job-1 ".to_owned());
+    });
+    let error = sender.run("e1", resume()).await.unwrap_err();
+    assert_eq!(error.name(), "UncertainSend");
+    assert_eq!(sender.world.state().posts, 1);
+}
+
+#[tokio::test]
+async fn another_rows_message_proves_nothing_for_a_local_id_that_mesh_may_read_otherwise() {
+    let sender = with_the_local_id("r%C3%A9f-1");
+    uncertain(&sender, Answer::Lost).await;
+    let other = Row {
+        id: "out#other".to_owned(),
+        status: Some(Status::Sent),
+        message_id: Some("MESSAGE0".to_owned()),
+        ..Row::default()
+    };
+    sender.world.state().rows.insert(other.id.clone(), other);
+    let error = sender.run("e1", resume()).await.unwrap_err();
+    assert_eq!(error.name(), "UncertainSend");
+    assert_eq!(sender.world.state().posts, 1);
+}
+
+#[tokio::test]
+async fn resend_sends_again_also_what_mesh_may_read_otherwise() {
+    let mut sender = with_the_local_id("ref%E2%80%931");
+    sender.send.settings.on_uncertain_send = OnUncertain::Resend;
+    uncertain(&sender, Answer::Lost).await;
+    let response = sender.run("e1", resume()).await.unwrap();
+    assert_eq!(ended(&response), SENT);
+    assert_eq!(sender.world.state().posts, 2);
 }
 
 #[tokio::test]

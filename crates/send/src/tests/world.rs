@@ -132,6 +132,15 @@ impl World {
     }
 }
 
+// A header's bytes, ISO-8859-1 or else UTF-8, each of which MESH reads as a character; spaces around them are not part of it.
+fn as_received(local_id: &str) -> String {
+    let local_id = local_id.trim_matches(' ');
+    if local_id.chars().all(|c| u8::try_from(c).is_ok()) {
+        return local_id.to_owned();
+    }
+    local_id.bytes().map(char::from).collect()
+}
+
 fn tracking(number: usize, message: &Message, says: Option<&str>) -> Tracking {
     serde_json::from_value(json!({
         "message_id": id(number).as_str(),
@@ -232,7 +241,7 @@ impl Outbox for World {
             .enumerate()
             .filter(|(_, message)| {
                 message.from == mailbox.as_ref()
-                    && message.headers.local_id.as_deref() == Some(local_id)
+                    && message.headers.local_id.as_deref().map(as_received) == Some(local_id.into())
             })
             .collect();
         Ok(Ok(match found[..] {
