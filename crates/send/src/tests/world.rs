@@ -27,6 +27,8 @@ pub(super) enum Answer {
     Lost,
     /// It never reaches MESH, and nobody knows.
     NoEffect,
+    /// The same, and MESH asks for a pause.
+    Busy(std::time::Duration),
     Refused(Error),
 }
 
@@ -69,6 +71,8 @@ pub(super) struct State {
     pub(super) tracking_says: Option<&'static str>,
     /// What a later chunk comes to, instead of being stored.
     pub(super) chunk_answers: VecDeque<ChunkPosted>,
+    /// The connection breaks with each later chunk.
+    pub(super) chunks_break: bool,
     pub(super) rows: HashMap<String, Row>,
     pub(super) objects: BTreeMap<(String, String), (SourceObject, Bytes)>,
     read: Option<Bytes>,
@@ -177,6 +181,10 @@ impl Outbox for World {
         let lost = || Posted::Unanswered(Error::MeshUnavailable(Fault::new("reset")));
         match answer {
             Some(Answer::NoEffect) => return Ok(lost()),
+            Some(Answer::Busy(pause)) => {
+                let busy = Fault::new("503").after(Some(pause));
+                return Ok(Posted::Unanswered(Error::MeshUnavailable(busy)));
+            }
             Some(Answer::Refused(error)) => return Ok(Posted::Refused(error)),
             Some(Answer::Lost) | None => {}
         }
@@ -207,6 +215,9 @@ impl Outbox for World {
             return Err(*error.downcast::<Error>().unwrap());
         }
         let mut state = self.state();
+        if state.chunks_break {
+            return Err(Error::MeshUnavailable(Fault::new("broken pipe")));
+        }
         if let Some(answer) = state.chunk_answers.pop_front() {
             return Ok(answer);
         }
