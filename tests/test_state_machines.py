@@ -1,5 +1,6 @@
 """The contract between the state machine definitions, the functions and Terraform, checked without AWS."""
 
+import fnmatch
 import json
 import re
 from pathlib import Path
@@ -180,7 +181,22 @@ def test_what_failed_before_it_had_a_row_is_kept():
     assert {"AwsUnavailable", "AwsRefused", "InvalidConfiguration", "InvalidInput"}.isdisjoint(told["ErrorEquals"])
     assert set(told["ErrorEquals"]) <= our_error_names()
     assert others["ErrorEquals"] == ["States.ALL"]
-    assert machine[others["Next"]]["Choices"] == [{"Variable": "$.detail", "IsPresent": True, "Next": "Keep the event"}]
+    named, unnamed = machine[others["Next"]]["Choices"]
+    assert unnamed == {"Variable": "$.detail", "IsPresent": True, "Next": "Keep the event"}
+    assert named["Next"] == "Last try"
+    assert named["And"][0] == {"Variable": "$.error.Cause", "IsPresent": True}
+    patterns = [test["StringMatches"] for test in named["And"][1]["Or"] if test["Variable"] == "$.error.Cause"]
+
+    def has_a_row(message):
+        causes = [json.dumps({"errorType": "AwsRefused", "errorMessage": message}, separators=s) for s in ((",", ":"), None)]
+        found = {any(fnmatch.fnmatchcase(cause, pattern) for pattern in patterns) for cause in causes}
+        assert len(found) == 1, "however the cause is written"
+        return found.pop()
+
+    assert has_a_row("row out#0123: no password")
+    # A key has any text: it must not pass for a row.
+    for message in ("no password", "reading outbound/out#1", 'reading "errorMessage":"row out#1"', "making row out#0123: busy"):
+        assert not has_a_row(message), message
     # The last try fails the execution at a task: one that ends in a Fail state would fail again when it is redriven.
     for state in (told["Next"], machine[others["Next"]]["Default"], machine["Keep the event"]["Next"]):
         assert state == "Last try"

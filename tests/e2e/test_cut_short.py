@@ -5,6 +5,7 @@ import json
 import pytest
 from stack.chaos import Ageing
 from stack.checks import Message, inbox_empty
+from stack.mesh import password
 from stack.pipeline import until
 
 
@@ -142,3 +143,22 @@ def test_what_its_row_tells_of_is_not_kept(pipeline, sender):
     ended = pipeline.wait(row["execution"])
     assert (ended["status"], ended["error"]) == ("FAILED", "InvalidParameters")
     assert kept(pipeline, sender) == []
+
+
+def test_an_object_whose_row_is_open_is_not_kept(pipeline, sender, other):
+    """The sweep sends it: thousands of these would hide what nobody sends."""
+    _, key, do_put = put(pipeline, sender, other)
+    secret = f"mailboxes/{sender}/MAILBOX_PASSWORD"
+    pipeline.stack.client("ssm").delete_parameter(Name=f"/{pipeline.name}/mesh/{secret}")
+    version = do_put()
+    row = pipeline.wait_error(key, version)
+    ended = pipeline.wait(row["execution"])
+    assert (ended["status"], ended["error"]) == ("FAILED", "InvalidConfiguration")
+    assert json.loads(ended["cause"])["errorMessage"].startswith(f"row {row['id']}: ")
+    assert (row["status"], row["due"]) == ("claimed", "send")
+    assert kept(pipeline, sender) == []
+    pipeline.put_secret(secret, password(sender))
+    pipeline.stack.client("stepfunctions").start_execution(
+        stateMachineArn=pipeline.machine("send-message"), input=json.dumps({"row": row["id"]})
+    )
+    assert pipeline.wait_sent(key, version)["status"] == "sent"

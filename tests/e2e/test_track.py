@@ -51,3 +51,16 @@ def test_a_message_that_its_recipient_acknowledged_is_delivered_and_told_of_once
     assert readme.track()["status"] == "SUCCEEDED"
     assert len(readme.told_of(row["id"], "MESH message delivered")) == 1
     assert questions(readme, row) == asked
+
+
+def test_a_message_that_mesh_does_not_know_yet_is_asked_for_again(readme, other, row):
+    unknown = '{"detail": [{"event": "", "code": "", "msg": ""}]}'
+    readme.stack.script("GET", f"/messageexchange/{SENDER}/outbox/tracking", status=404, body=unknown)
+    waiting = track(readme, row)
+    assert (waiting["status"], waiting["due"]) == ("sent", "track")
+    assert waiting["error"].startswith("MessageGone")
+    with readme.stack.party(other) as party:
+        party.retrieve_message(row["message_id"]).acknowledge()
+    delivered = track(readme, row)
+    assert delivered["status"] == "delivered"
+    assert "error" not in delivered

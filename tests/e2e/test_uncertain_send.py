@@ -82,6 +82,23 @@ def test_what_can_not_be_known_is_held_for_an_operator(pipeline, sender, other):
     assert pipeline.get(key)["Body"] == message.body
 
 
+# As in S3's metadata, where values are quoted: a trailing space, and an en dash, which MESH reads as three characters.
+@pytest.mark.parametrize(("local_id", "status"), [("REF123++", "sent"), ("ref%E2%80%931", "held")], ids=["space", "dash"])
+def test_a_local_id_that_mesh_reads_otherwise_makes_no_second_message(pipeline, sender, other, local_id, status):
+    message = Message(sender, other, b"only once", content_type="text/plain", headers={"mex-localid": local_id})
+    pipeline.stack.script("POST", f"/messageexchange/{sender}/outbox", status=503, late=True)
+    key, version = put(pipeline, sender, message)
+    row = pipeline.wait_sent(key, version, status, seconds=60)
+    (arrived,) = inbox(pipeline, other)
+    assert posts(pipeline, sender) == 1
+    if status == "sent":
+        assert (row["message_id"], row["local_id"]) == (arrived, "REF123")
+    else:
+        assert row["error"].startswith("UncertainSend")
+        asked = pipeline.stack.requests(f"/messageexchange/{sender}/outbox/tracking/.*")
+        assert [entry["status"] for entry in asked] == [404]
+
+
 @pytest.mark.parametrize("status", [429, 425])
 def test_a_pause_that_mesh_asks_for_is_waited_for(pipeline, sender, other, status):
     message = Message(sender, other, b"later", content_type="text/plain")

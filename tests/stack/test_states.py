@@ -97,6 +97,41 @@ def test_a_result_selector_keeps_the_top_level(aws, function):
     assert output(aws.run(aws.machine(single(state)), value)) == value["value"]
 
 
+@pytest.mark.parametrize(
+    ("value", "state"),
+    [
+        ({"error": {"Cause": '{"errorType":"E","errorMessage":"row out#1: no"}'}, "detail": {}}, "Known"),
+        ({"error": {"Cause": '{"errorType": "E", "errorMessage": "row out#1: no"}'}, "detail": {}}, "Known"),
+        ({"error": {"Cause": '{"errorMessage":"of \\"errorMessage\\":\\"row out#1\\""}'}, "detail": {}}, "Unknown"),
+        ({"error": {"Error": "States.Timeout"}, "detail": {}}, "Unknown"),
+        ({"error": {"Cause": '{"errorMessage":"no"}'}}, "Done"),
+    ],
+)
+def test_the_text_of_an_error_is_matched_with_its_quotes(aws, value, state):
+    choice = {
+        "Type": "Choice",
+        "Choices": [
+            {
+                "And": [
+                    {"Variable": "$.error.Cause", "IsPresent": True},
+                    {
+                        "Or": [
+                            {"Variable": "$.error.Cause", "StringMatches": f'*"errorMessage":{space}"row out#*'}
+                            for space in ("", " ")
+                        ]
+                    },
+                ],
+                "Next": "Known",
+            },
+            {"Variable": "$.detail", "IsPresent": True, "Next": "Unknown"},
+        ],
+        "Default": "Done",
+    }
+    found = aws.run(aws.machine(single(choice, Known={"Type": "Succeed"}, Unknown={"Type": "Succeed"}, **DONE)), value)
+    entered = [event for event in aws.history(found["executionArn"]) if event["type"] == "SucceedStateEntered"]
+    assert [event["stateEnteredEventDetails"]["name"] for event in entered] == [state]
+
+
 def test_retries_wait_for_a_scaled_time_and_then_succeed(aws, function, tmp_path):
     retry = [
         {

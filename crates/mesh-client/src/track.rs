@@ -94,6 +94,9 @@ impl Mailbox {
 
     /// Looks for a message by the sender's reference (Mex-LocalID).
     ///
+    /// MESH compares the path with the header as it was received: without spaces around it, and as ISO-8859-1. A message whose
+    /// reference has a character outside of ISO-8859-1 is [`LocalIdLookup::NotFound`] although it is there.
+    ///
     /// # Errors
     /// [`Error::NotFound`] only if the 404 isn't MESH's own; otherwise see [`Error`].
     pub async fn track_by_local_id(&self, local_id: &str) -> Result<LocalIdLookup, Error> {

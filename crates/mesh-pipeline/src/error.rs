@@ -142,6 +142,27 @@ impl Error {
         }
     }
 
+    /// The same error of an open row, which it names first: the state machine of sends tells by it that the object has one.
+    #[must_use]
+    pub fn of_row(mut self, row: &str) -> Self {
+        let (Self::MeshUnavailable(fault)
+        | Self::Throttled(fault)
+        | Self::AwsUnavailable(fault)
+        | Self::NotAuthorised(fault)
+        | Self::InvalidConfiguration(fault)
+        | Self::AwsRefused(fault)
+        | Self::InvalidParameters(fault)
+        | Self::InvalidMessage(fault)
+        | Self::InvalidInput(fault)
+        | Self::Rejected(fault)
+        | Self::MessageGone(fault)
+        | Self::ObjectGone(fault)
+        | Self::UncertainSend(fault)
+        | Self::StaleEvent(fault)) = &mut self;
+        fault.what = format!("row {row}: {}", fault.what);
+        self
+    }
+
     /// The whole chain of causes on one line.
     pub fn chain(&self) -> String {
         let mut text = self.to_string();
@@ -231,6 +252,13 @@ mod tests {
         let error = Error::of_closed_row("Unheard: of");
         assert_eq!(error.name(), "InvalidInput");
         assert!(error.chain().contains("Unheard: of"));
+    }
+
+    #[test]
+    fn an_error_of_a_row_begins_with_it() {
+        let cause = std::io::Error::other("why");
+        let error = Error::AwsRefused(Fault::new("what").because(cause)).of_row("out#1");
+        assert_eq!(error.row_text(), "AwsRefused: row out#1: what: why");
     }
 
     #[test]

@@ -51,6 +51,9 @@ const QUIET: Duration = Duration::minutes(10);
 const SHORTEST_PAUSE: std::time::Duration = std::time::Duration::from_secs(30);
 const LONGEST_PAUSE: std::time::Duration = std::time::Duration::from_hours(1);
 
+// Attempts count calls of the function, most of which are no failures: they say little about how long to wait.
+const LONGEST_BACKOFF: Duration = Duration::hours(1);
+
 // So many invocations an execution may end with work left: a round is at most 273 events of its 25,000, and the wait for
 // the first one up to 4,500. The sweep goes on in another execution.
 const MAX_ROUNDS: u32 = 50;
@@ -302,7 +305,13 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
                 self.note(&hold, &failure, pause, invocation).await;
                 match pause {
                     Some(pause) => transfer::waiting(&hold.row, pause),
-                    None => return Err(failure),
+                    // Of a closed row the error is its own, word for word.
+                    None if failure.is_of_the_message()
+                        || matches!(failure, Error::UncertainSend(_)) =>
+                    {
+                        return Err(failure);
+                    }
+                    None => return Err(failure.of_row(&hold.row)),
                 }
             }
         };
@@ -326,7 +335,10 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
             });
         }
         let wait = Duration::seconds(response.wait_seconds.unwrap_or_default().cast_signed());
-        self.rows.postpone(hold, clock::now() + wait).await?;
+        self.rows
+            .postpone(hold, clock::now() + wait)
+            .await
+            .map_err(|error| error.of_row(&hold.row))?;
         info!(row = hold.row, rounds, "left to the sweep");
         Ok(ended("continued", Some(hold.row.clone())))
     }
@@ -347,7 +359,8 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
                 until(invocation) + pause.unwrap_or_default()
             } else {
                 // Nobody retries it: somebody has to correct something first.
-                clock::now() + clock::backoff(hold.attempts.saturating_sub(1))
+                let wait = clock::backoff(hold.attempts.saturating_sub(1));
+                clock::now() + wait.min(LONGEST_BACKOFF)
             };
             self.rows.attempt_failed(hold, failure, due).await
         };

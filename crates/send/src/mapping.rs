@@ -1,17 +1,13 @@
 //! Where objects go whose metadata don't say: the mappings of the module that we replace, SSM parameters by folder.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use mesh_client::ExposeSecret;
 use mesh_pipeline::rows::Row;
-use mesh_pipeline::secrets::SecretSource;
+use mesh_pipeline::secrets::{FRESH, SecretSource};
 use mesh_pipeline::{Error, Fault};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-
-// SSM takes 40 GetParameters calls a second: many objects are put into one folder.
-const MAX_AGE: Duration = Duration::from_mins(5);
 
 // SSM's limit for a parameter's whole ARN is 1,011 characters, and the rest of it is short.
 const LONGEST_NAME: usize = 900;
@@ -65,7 +61,8 @@ impl<S: SecretSource> Mappings<S> {
         }
         let mut cache = self.cache.lock().await;
         if let Some((read_at, route)) = cache.get(&path)
-            && read_at.elapsed() < MAX_AGE
+            // SSM takes 40 GetParameters calls a second, and many objects are put into one folder.
+            && read_at.elapsed() < FRESH
         {
             return Ok(route.clone());
         }

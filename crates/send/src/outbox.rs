@@ -134,7 +134,6 @@ impl<S: SecretSource> Outbox for Mesh<S> {
         id: &MailboxId,
         local_id: &str,
     ) -> Result<Result<LocalIdLookup, String>, Error> {
-        use mesh_client::Error as Mesh;
         let result = self
             .try_call(id, |mailbox| async move {
                 mailbox.track_by_local_id(local_id).await
@@ -142,10 +141,38 @@ impl<S: SecretSource> Outbox for Mesh<S> {
             .await?;
         match result {
             Ok(found) => Ok(Ok(found)),
-            Err(
-                error @ (Mesh::NotFound(_) | Mesh::Gone(_) | Mesh::Rejected(_) | Mesh::Several(_)),
-            ) => Ok(Err(error.to_string())),
-            Err(error) => Err(self.error(id, error)),
+            Err(error) if may_be_answered(&error) => Err(self.error(id, error)),
+            Err(error) => Ok(Err(error.to_string())),
+        }
+    }
+}
+
+// Later, or once somebody has corrected something.
+fn may_be_answered(error: &mesh_client::Error) -> bool {
+    use mesh_client::Error as Mesh;
+    error.is_retryable()
+        || matches!(
+            error,
+            Mesh::Configuration(_) | Mesh::NotAuthorised(_) | Mesh::Tls(_)
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use mesh_client::Error as Mesh;
+
+    use super::*;
+
+    #[test]
+    fn a_look_up_that_no_later_one_betters_is_no_reason_to_ask_again() {
+        for (error, again) in [
+            (Mesh::NotConnected("refused".into()), true),
+            (Mesh::Interrupted("reset".into()), true),
+            // Of a local id such as `..`, which no path can hold.
+            (Mesh::Malformed("no JSON".to_owned()), false),
+            (Mesh::InvalidBody("no gzip".into()), false),
+        ] {
+            assert_eq!(may_be_answered(&error), again, "{error}");
         }
     }
 }

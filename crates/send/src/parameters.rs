@@ -86,7 +86,10 @@ pub(crate) fn read(
         to,
         workflow_id,
         subject: value("mex-subject"),
-        local_id: value("mex-localid"),
+        // HTTP takes the spaces around a header away: MESH would not be asked by what it was told.
+        local_id: value("mex-localid")
+            .map(|value| value.trim_matches(' ').to_owned())
+            .filter(|value| !value.is_empty()),
         file_name: value("mex-filename").or_else(|| file_name.map(str::to_owned)),
         partner_id: value("mex-partnerid"),
         content_checksum: value("mex-content-checksum"),
@@ -172,6 +175,18 @@ mod tests {
             Some("my subject $£%")
         );
         assert_eq!(parameters.message.local_id, None);
+    }
+
+    #[test]
+    fn a_local_id_is_what_mesh_will_see() {
+        for (text, expected) in [
+            ("++REF123+4++", Some("REF123 4")),
+            ("ref%E2%80%931", Some("ref–1")),
+            ("++", None),
+        ] {
+            let parameters = read(&with(&[("mex-localid", text)]), None, None).unwrap();
+            assert_eq!(parameters.message.local_id.as_deref(), expected, "{text}");
+        }
     }
 
     #[test]

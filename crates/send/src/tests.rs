@@ -426,6 +426,21 @@ async fn a_mapping_that_can_not_be_read_now_is_no_fault_of_the_object() {
 }
 
 #[tokio::test]
+async fn a_mapping_is_kept_for_no_longer_than_half_a_minute() {
+    let sender = mapped(&MAPPED, &[]);
+    tokio::time::pause();
+    sender.run("e1", put(Some("v1"))).await.unwrap();
+    sender.world.state().parameters.insert(
+        format!("/live-mesh/mesh/mapping/{BUCKET}/outbound/dest_mailbox"),
+        "X26ABC9".to_owned(),
+    );
+    tokio::time::advance(std::time::Duration::from_secs(31)).await;
+    sender.world.put(KEY, "v2", SHORT, &[]);
+    sender.run("e2", put(Some("v2"))).await.unwrap();
+    assert_eq!(sender.world.state().messages[1].headers.to, "X26ABC9");
+}
+
+#[tokio::test]
 async fn a_mapping_that_changes_after_the_claim_does_not_readdress_the_object() {
     let mut sender = mapped(&MAPPED, &[]);
     sender.world.state().sending_is_off = true;
@@ -525,10 +540,77 @@ async fn several_chunks_whose_first_answer_was_lost_are_a_new_message_at_once() 
 }
 
 fn with_local_id() -> Sender {
+    with_the_local_id("job-1")
+}
+
+fn with_the_local_id(local_id: &str) -> Sender {
     let sender = sender();
-    let metadata = [METADATA.as_slice(), &[("mex-localid", "job-1")]].concat();
+    let metadata = [METADATA.as_slice(), &[("mex-localid", local_id)]].concat();
     sender.world.put(KEY, "v1", SHORT, &metadata);
     sender
+}
+
+#[tokio::test]
+async fn a_local_id_that_mesh_may_read_otherwise_proves_no_absence() {
+    for (local_id, found) in [
+        // Quoted as in S3's metadata.
+        ("job-1", true),
+        ("r%C3%A9f-1", true),
+        ("REF123++", true),
+        ("ref%E2%80%931", false),
+        ("O%E2%80%99Neil-3", false),
+    ] {
+        let sender = with_the_local_id(local_id);
+        uncertain(&sender, Answer::Lost).await;
+        let result = sender.run("e1", resume()).await;
+        assert_eq!(sender.world.state().posts, 1, "{local_id}");
+        if found {
+            let message = result.unwrap().message_id;
+            assert_eq!(message.as_deref(), Some("MESSAGE0"), "{local_id}");
+        } else {
+            assert_eq!(result.unwrap_err().name(), "UncertainSend", "{local_id}");
+            assert_eq!(sender.row().status, Some(Status::Held), "{local_id}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_row_whose_local_id_has_spaces_around_it_is_held() {
+    let sender = with_local_id();
+    uncertain(&sender, Answer::Lost).await;
+    // As rows were written before these were left out.
+    sender.world.change(&row_id(), |row| {
+        row.local_id = Some("job-1 ".to_owned());
+    });
+    let error = sender.run("e1", resume()).await.unwrap_err();
+    assert_eq!(error.name(), "UncertainSend");
+    assert_eq!(sender.world.state().posts, 1);
+}
+
+#[tokio::test]
+async fn another_rows_message_proves_nothing_for_a_local_id_that_mesh_may_read_otherwise() {
+    let sender = with_the_local_id("r%C3%A9f-1");
+    uncertain(&sender, Answer::Lost).await;
+    let other = Row {
+        id: "out#other".to_owned(),
+        status: Some(Status::Sent),
+        message_id: Some("MESSAGE0".to_owned()),
+        ..Row::default()
+    };
+    sender.world.state().rows.insert(other.id.clone(), other);
+    let error = sender.run("e1", resume()).await.unwrap_err();
+    assert_eq!(error.name(), "UncertainSend");
+    assert_eq!(sender.world.state().posts, 1);
+}
+
+#[tokio::test]
+async fn resend_sends_again_also_what_mesh_may_read_otherwise() {
+    let mut sender = with_the_local_id("ref%E2%80%931");
+    sender.send.settings.on_uncertain_send = OnUncertain::Resend;
+    uncertain(&sender, Answer::Lost).await;
+    let response = sender.run("e1", resume()).await.unwrap();
+    assert_eq!(ended(&response), SENT);
+    assert_eq!(sender.world.state().posts, 2);
 }
 
 #[tokio::test]
@@ -660,6 +742,61 @@ async fn what_somebody_must_correct_first_stays_open_and_is_nobodys() {
 }
 
 #[tokio::test]
+async fn an_error_of_an_open_row_names_it_and_one_without_a_row_does_not() {
+    let sender = with_object(SHORT);
+    let refusal = Error::InvalidConfiguration(Fault::new("no password"));
+    sender
+        .world
+        .state()
+        .answers
+        .push_back(Answer::Refused(refusal));
+    let error = sender.run("e1", put(Some("v1"))).await.unwrap_err();
+    assert_eq!(error.name(), "InvalidConfiguration");
+    assert_eq!(error.chain(), format!("row {}: no password", row_id()));
+    assert_eq!(
+        sender.row().error.as_deref(),
+        Some("InvalidConfiguration: no password")
+    );
+    let sender = mapped(&MAPPED, &[]);
+    sender.world.state().parameters_fail = true;
+    let error = sender.run("e1", put(Some("v1"))).await.unwrap_err();
+    assert!(sender.world.state().rows.is_empty());
+    assert!(!error.chain().contains("row "), "{}", error.chain());
+}
+
+#[tokio::test]
+async fn what_somebody_must_correct_is_tried_again_within_the_hour_however_often_it_was() {
+    let sender = with_object(SHORT);
+    sender.world.state().sending_is_off = true;
+    sender.run("e1", put(Some("v1"))).await.unwrap();
+    sender.world.state().sending_is_off = false;
+    sender
+        .world
+        .change(&row_id(), |row| row.attempts = Some(40));
+    let refusal = Error::NotAuthorised(Fault::new("password"));
+    sender
+        .world
+        .state()
+        .answers
+        .push_back(Answer::Refused(refusal));
+    sender.run("e1", resume()).await.unwrap_err();
+    let in_an_hour = clock::iso(clock::now() + Duration::minutes(60));
+    assert!(sender.row().next_attempt_at.unwrap() <= in_an_hour);
+}
+
+#[tokio::test]
+async fn a_lost_answer_with_a_pause_waits_for_the_longer_of_both() {
+    for (asked_for, waited) in [(60, 300), (900, 900), (7_200, 3_600)] {
+        let sender = with_object(SHORT);
+        let pause = std::time::Duration::from_secs(asked_for);
+        sender.world.state().answers.push_back(Answer::Busy(pause));
+        let response = sender.run("e1", put(Some("v1"))).await.unwrap();
+        assert_eq!(response.wait_seconds, Some(waited));
+        assert_eq!(sender.row().status, Some(Status::Posting));
+    }
+}
+
+#[tokio::test]
 async fn a_pause_that_mesh_asks_for_is_handed_to_the_state_machine() {
     let sender = with_object(SHORT);
     let pause = Some(std::time::Duration::from_secs(90));
@@ -719,6 +856,63 @@ async fn a_message_that_mesh_says_is_complete_and_uploading_is_asked_for_again()
 }
 
 #[tokio::test]
+async fn a_message_whose_chunk_mesh_refuses_is_what_tracking_says_it_is() {
+    use ChunkPosted::{Complete, Gone};
+    for (answer, says, status) in [
+        (Gone, "accepted", Status::Sent),
+        (Gone, "acknowledged", Status::Sent),
+        (Gone, "undeliverable", Status::Sent),
+        (Gone, "error", Status::Claimed),
+        (Gone, "uploading", Status::Claimed),
+        (Gone, "a status that is new", Status::Sending),
+        (Complete, "acknowledged", Status::Sent),
+        (Complete, "error", Status::Sent),
+        (Complete, "uploading", Status::Sending),
+    ] {
+        let sender = half_way().await;
+        sender.world.state().chunk_answers.push_back(answer);
+        sender.world.state().tracking_says = Some(says);
+        let result = sender.run("e1", resume()).await;
+        let row = sender.row();
+        assert_eq!(row.status, Some(status), "{answer:?} {says}");
+        match result {
+            Ok(response) => assert_eq!(ended(&response), SENT),
+            Err(error) => {
+                assert_ne!(status, Status::Sent, "{answer:?} {says}");
+                assert_eq!(error.name(), "MeshUnavailable");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_last_chunk_with_which_the_connection_breaks_may_have_been_there_before() {
+    // So MESH answers the repeat of a chunk that completed the message.
+    let sender = half_way().await;
+    sender
+        .world
+        .change(&row_id(), |row| row.next_chunk = Some(3));
+    sender.world.state().messages[0]
+        .chunks
+        .insert(3, "01234".into());
+    sender.world.state().chunks_break = true;
+    let response = sender.run("e1", resume()).await.unwrap();
+    assert_eq!(ended(&response), SENT);
+
+    let sender = half_way().await;
+    sender
+        .world
+        .change(&row_id(), |row| row.next_chunk = Some(3));
+    sender.world.state().chunks_break = true;
+    let error = sender.run("e1", resume()).await.unwrap_err();
+    assert_eq!(error.name(), "MeshUnavailable");
+    assert_eq!(sender.row().status, Some(Status::Sending));
+    sender.world.state().chunks_break = false;
+    assert_eq!(ended(&sender.run("e1", resume()).await.unwrap()), SENT);
+    assert_eq!(sender.world.state().posts, 1);
+}
+
+#[tokio::test]
 async fn a_complete_message_that_mesh_no_longer_knows_is_left_to_an_operator() {
     let sender = half_way().await;
     sender
@@ -730,6 +924,24 @@ async fn a_complete_message_that_mesh_no_longer_knows_is_left_to_an_operator() {
     let error = sender.run("e1", resume()).await.unwrap_err();
     assert_eq!(error.name(), "UncertainSend");
     assert_eq!(sender.row().status, Some(Status::Held));
+}
+
+#[tokio::test]
+async fn a_message_that_mesh_no_longer_knows_at_its_last_chunk_is_left_to_an_operator() {
+    let sender = half_way().await;
+    sender
+        .world
+        .change(&row_id(), |row| row.next_chunk = Some(3));
+    sender
+        .world
+        .state()
+        .chunk_answers
+        .push_back(ChunkPosted::Gone);
+    sender.world.state().messages[0].forgotten = true;
+    let error = sender.run("e1", resume()).await.unwrap_err();
+    assert_eq!(error.name(), "UncertainSend");
+    assert_eq!(sender.row().status, Some(Status::Held));
+    assert_eq!(sender.world.state().posts, 1);
 }
 
 #[tokio::test]

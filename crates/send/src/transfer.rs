@@ -1,6 +1,6 @@
 //! The chunks of one object version, in order, one at a time.
 
-use mesh_client::{MailboxId, MessageId, OutgoingMessage};
+use mesh_client::{MailboxId, MessageId, OutgoingMessage, Tracking};
 use mesh_pipeline::rows::{Hold, OutboundRows, Posting, Row, Status};
 use mesh_pipeline::secrets::SecretSource;
 use mesh_pipeline::state::{Invocation, SendResponse};
@@ -13,7 +13,7 @@ use crate::chunk::{ChunkSource, gone};
 use crate::outbox::{ChunkPosted, Outbox, Posted};
 use crate::parameters::Parameters;
 use crate::plan::Plan;
-use crate::{Send, ended};
+use crate::{LONGEST_PAUSE, Send, ended};
 
 // What is left of an invocation must be enough for another chunk, and at least this.
 const MARGIN: Duration = Duration::seconds(60);
@@ -161,7 +161,9 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
                     return Err(again("the answer to the first chunk was lost", error));
                 }
                 let wait = self.settings.uncertain_send_wait;
-                Ok(Next::Pause(wait.try_into().unwrap_or_default()))
+                let asked_for = error.retry_after().unwrap_or_default().min(LONGEST_PAUSE);
+                let wait = wait.try_into().unwrap_or_default();
+                Ok(Next::Pause(asked_for.max(wait)))
             }
         }
     }
@@ -184,7 +186,17 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
                 work.plan.compress,
                 &self.chunk(work, chunk),
             )
-            .await?;
+            .await;
+        let posted = match posted {
+            // A server that answers 423 and breaks off while the chunk is being sent is not heard.
+            Err(Error::MeshUnavailable(fault)) if chunk == chunks => {
+                return match self.outbox.track(mailbox, &message).await {
+                    Ok(tracking) if is_taken(&tracking) => Ok(Next::Chunk(message, chunks + 1)),
+                    _ => Err(Error::MeshUnavailable(fault)),
+                };
+            }
+            posted => posted?,
+        };
         if posted == ChunkPosted::Stored {
             self.rows.progress(&work.hold, chunk + 1).await?;
             log_sent(work, &message, chunk);
@@ -192,15 +204,25 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
         }
         // The try before this one may have completed the message, and may have been collected since: tracking tells.
         match self.outbox.track(mailbox, &message).await {
-            Ok(tracking) if tracking.status != "uploading" => Ok(Next::Chunk(message, chunks + 1)),
-            Ok(_) if posted == ChunkPosted::Complete => {
+            Ok(tracking) if is_taken(&tracking) => Ok(Next::Chunk(message, chunks + 1)),
+            Ok(tracking) if posted == ChunkPosted::Complete => {
+                // Whatever became of it, MESH has all of it: tracking tells.
+                if tracking.status != "uploading" {
+                    return Ok(Next::Chunk(message, chunks + 1));
+                }
                 Err(Error::MeshUnavailable(Fault::new(format!(
                     "MESH says both that message {message} is complete and that it is still uploading"
                 ))))
             }
-            Err(Error::MessageGone(_)) if posted == ChunkPosted::Complete => {
+            // The try before this one may have been the one that completed it.
+            Err(Error::MessageGone(_)) if posted == ChunkPosted::Complete || chunk == chunks => {
                 Err(Error::UncertainSend(Fault::new(format!(
-                    "MESH says that message {message} is complete, and then that it has none such; ask the recipient, then put the object again if the message is missing"
+                    "message {message} may be complete, and MESH says that it has none such; ask the recipient, then put the object again if the message is missing"
+                ))))
+            }
+            Ok(tracking) if !matches!(tracking.status.as_str(), "uploading" | "error") => {
+                Err(Error::MeshUnavailable(Fault::new(format!(
+                    "MESH no longer takes chunks of message {message}, and gives it a status that is not known"
                 ))))
             }
             // MESH has dropped it half-way, and delivers only complete messages: the next try begins a new one.
@@ -214,6 +236,14 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
             Err(error) => Err(again("what became of the message can't be read", error)),
         }
     }
+}
+
+// MESH has accepted the whole message, whatever became of it since.
+fn is_taken(tracking: &Tracking) -> bool {
+    matches!(
+        tracking.status.as_str(),
+        "accepted" | "acknowledged" | "undeliverable"
+    )
 }
 
 fn work(row: &Row, hold: &Hold) -> Result<Work, Error> {

@@ -72,6 +72,13 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
         let Some(local_id) = work.row.local_id.as_deref() else {
             return Ok(Err("it has no local id to ask MESH by".to_owned()));
         };
+        let is_our_own_id = work.hold.row.strip_prefix("out#") == Some(local_id);
+        let not_there = || {
+            if is_our_own_id || is_asked_as_sent(local_id) {
+                return Ok(Next::First);
+            }
+            Err("MESH may have it under a local id that reads otherwise: not all of its characters are letters, digits, `_`, `.` and `-`".to_owned())
+        };
         let tracking = match self.outbox.look_up(&work.mailbox, local_id).await {
             Ok(Ok(LocalIdLookup::One(tracking))) => tracking,
             Ok(Ok(LocalIdLookup::NotFound)) if clock::now() - posted_at > REMEMBERS => {
@@ -79,7 +86,7 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
                     "so long afterwards MESH may have forgotten the message".to_owned(),
                 ));
             }
-            Ok(Ok(LocalIdLookup::NotFound)) => return Ok(Ok(Next::First)),
+            Ok(Ok(LocalIdLookup::NotFound)) => return Ok(not_there()),
             Ok(Ok(LocalIdLookup::Several)) => {
                 return Ok(Err("MESH has several messages with its local id".to_owned()));
             }
@@ -89,14 +96,13 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
             Err(error) => return Err(error),
         };
         let message = &tracking.message_id;
-        let is_our_own_id = work.hold.row.strip_prefix("out#") == Some(local_id);
         if !is_our_own_id && self.rows.has_rival(&work.hold.row, local_id).await? {
             return Ok(Err(
                 "another send with its local id waits for an answer too".to_owned(),
             ));
         }
         Ok(if self.rows.knows_message(message).await? {
-            Ok(Next::First)
+            not_there()
         } else if is_ours(&tracking, &work.row, posted_at) {
             Ok(Next::Chunk(message.clone(), 2))
         } else {
@@ -105,6 +111,13 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
             ))
         })
     }
+}
+
+// A header and a path carry other characters in ways of their own: what MESH was told as a header it need not find by a path.
+fn is_asked_as_sent(local_id: &str) -> bool {
+    local_id
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
 }
 
 fn is_ours(tracking: &Tracking, row: &Row, posted_at: OffsetDateTime) -> bool {

@@ -20,6 +20,9 @@ const LONGEST_PAUSE: Duration = Duration::hours(6);
 const PUT_BACK_PAUSE: Duration = Duration::days(1);
 const TRACKED_FOR: Duration = Duration::days(35);
 
+// MESH may say for a while that it knows no message that it has just taken, and tells until after the 5 days what became of it.
+const KNOWN_FOR: Duration = Duration::days(6);
+
 // An event that was not put by then, because the execution ended, is put again.
 const REPEAT_AFTER: Duration = Duration::minutes(10);
 
@@ -43,6 +46,15 @@ impl<M: Mailboxes, R: Rows, E: Sends> Track<M, R, E> {
         }
         let tracking = match self.ask(row).await {
             Ok(tracking) => tracking,
+            Err(error @ Error::MessageGone(_)) if age < KNOWN_FOR => {
+                self.rows.not_tracked(&row.id, &error).await?;
+                info!(
+                    row = row.id,
+                    message_id = row.message_id,
+                    "MESH does not know the message yet; it is asked again"
+                );
+                return Ok(None);
+            }
             Err(Error::MessageGone(_)) => {
                 return self.end(row, "MESH no longer knows the message").await;
             }
@@ -94,6 +106,17 @@ impl<M: Mailboxes, R: Rows, E: Sends> Track<M, R, E> {
 
     async fn end(&self, row: &Row, why: &str) -> Result<Option<(Entry, Announced)>, Error> {
         self.rows.untracked(&row.id).await?;
+        if row.status == Some(Status::Sent) {
+            warn!(
+                logReference = "MESHTRACK0010",
+                row = row.id,
+                mailbox = row.mailbox,
+                message_id = row.message_id,
+                why,
+                "what became of the message is not known, and is asked for no more"
+            );
+            return Ok(None);
+        }
         info!(
             logReference = "MESHTRACK0004",
             row = row.id,

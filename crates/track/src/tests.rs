@@ -660,9 +660,37 @@ async fn an_event_that_was_not_put_is_told_again_and_mesh_is_not_asked_again() {
 }
 
 #[tokio::test]
+async fn a_message_that_mesh_does_not_know_yet_is_asked_for_again() {
+    let (world, track) = track();
+    let row = due(&world, 1, Status::Sent, Due::Track, 1);
+    for hours in [0, 6 * 24 - 1] {
+        world.change(&row, |row| {
+            row.sent_at = Some(ago(Duration::hours(hours)));
+            row.next_attempt_at = Some(ago(Duration::minutes(1)));
+        });
+        let (answer, told) = tick(&track).await;
+        assert_eq!((told.len(), answer.tick.failed), (0, 0));
+        let row = world.row(&row);
+        assert_eq!(row.due.as_deref(), Some("track"));
+        assert!(row.next_attempt_at.unwrap() > clock::iso(clock::now()));
+        assert!(row.error.unwrap().starts_with("MessageGone"));
+    }
+    // It was there all the time.
+    let message = world.row(&row).message_id.unwrap();
+    world.state().says.insert(message, "acknowledged");
+    world.change(&row, |row| {
+        row.next_attempt_at = Some(ago(Duration::minutes(1)));
+    });
+    let (_, told) = tick(&track).await;
+    assert_eq!(told.len(), 1);
+    assert_eq!(world.row(&row).status, Some(Status::Delivered));
+}
+
+#[tokio::test]
 async fn a_message_that_mesh_no_longer_knows_is_closed_as_it_is() {
     let (world, track) = track();
     let row = due(&world, 1, Status::Sent, Due::Track, 1);
+    world.change(&row, |row| row.sent_at = Some(ago(Duration::days(6))));
     let (answer, told) = tick(&track).await;
     assert_eq!((told.len(), answer.tick.failed), (0, 0));
     let row = world.row(&row);

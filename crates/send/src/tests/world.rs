@@ -27,6 +27,8 @@ pub(super) enum Answer {
     Lost,
     /// It never reaches MESH, and nobody knows.
     NoEffect,
+    /// The same, and MESH asks for a pause.
+    Busy(std::time::Duration),
     Refused(Error),
 }
 
@@ -69,6 +71,8 @@ pub(super) struct State {
     pub(super) tracking_says: Option<&'static str>,
     /// What a later chunk comes to, instead of being stored.
     pub(super) chunk_answers: VecDeque<ChunkPosted>,
+    /// The connection breaks with each later chunk.
+    pub(super) chunks_break: bool,
     pub(super) rows: HashMap<String, Row>,
     pub(super) objects: BTreeMap<(String, String), (SourceObject, Bytes)>,
     read: Option<Bytes>,
@@ -132,6 +136,15 @@ impl World {
     }
 }
 
+// A header's bytes, ISO-8859-1 or else UTF-8, each of which MESH reads as a character; spaces around them are not part of it.
+fn as_received(local_id: &str) -> String {
+    let local_id = local_id.trim_matches(' ');
+    if local_id.chars().all(|c| u8::try_from(c).is_ok()) {
+        return local_id.to_owned();
+    }
+    local_id.bytes().map(char::from).collect()
+}
+
 fn tracking(number: usize, message: &Message, says: Option<&str>) -> Tracking {
     serde_json::from_value(json!({
         "message_id": id(number).as_str(),
@@ -168,6 +181,10 @@ impl Outbox for World {
         let lost = || Posted::Unanswered(Error::MeshUnavailable(Fault::new("reset")));
         match answer {
             Some(Answer::NoEffect) => return Ok(lost()),
+            Some(Answer::Busy(pause)) => {
+                let busy = Fault::new("503").after(Some(pause));
+                return Ok(Posted::Unanswered(Error::MeshUnavailable(busy)));
+            }
             Some(Answer::Refused(error)) => return Ok(Posted::Refused(error)),
             Some(Answer::Lost) | None => {}
         }
@@ -198,6 +215,9 @@ impl Outbox for World {
             return Err(*error.downcast::<Error>().unwrap());
         }
         let mut state = self.state();
+        if state.chunks_break {
+            return Err(Error::MeshUnavailable(Fault::new("broken pipe")));
+        }
         if let Some(answer) = state.chunk_answers.pop_front() {
             return Ok(answer);
         }
@@ -232,7 +252,7 @@ impl Outbox for World {
             .enumerate()
             .filter(|(_, message)| {
                 message.from == mailbox.as_ref()
-                    && message.headers.local_id.as_deref() == Some(local_id)
+                    && message.headers.local_id.as_deref().map(as_received) == Some(local_id.into())
             })
             .collect();
         Ok(Ok(match found[..] {
