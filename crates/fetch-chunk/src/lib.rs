@@ -61,6 +61,8 @@ struct Attempt {
     number: u32,
     // The one before found that MESH no longer has the message.
     gone_before: bool,
+    // What the one before has begun.
+    upload_id: Option<String>,
 }
 
 // A longer one is cut short: MESH may have meant it for others.
@@ -227,6 +229,7 @@ where
             Some(Attempt {
                 number: attempts,
                 gone_before,
+                upload_id,
             }),
             failure,
         )) => {
@@ -238,12 +241,24 @@ where
                 error = failure.chain(),
                 "not stored; it stays in MESH"
             );
+            let gone = is_gone(&failure, gone_before);
             // What was begun can't be gone on with, and no later attempt need come.
-            if matches!(failure, Error::InvalidMessage(_)) || is_gone(&failure, gone_before) {
+            if matches!(failure, Error::InvalidMessage(_)) || gone {
                 destination.give_up_uploads(&message_id, &[]).await;
+                if let Some(upload_id) = upload_id {
+                    destination.give_up_upload(&message_id, &upload_id).await;
+                }
+            }
+            if gone {
+                error!(logReference = "MESHFETCH0014", %mailbox, %message_id, "MESH lists the message, and does not have it");
             }
             let noted = match failure {
-                _ if is_gone(&failure, gone_before) => fetch.rows.gone(&message_id, &failure).await,
+                _ if gone => {
+                    // Not there once, and once more.
+                    let wait = clock::backoff(attempts.saturating_sub(2));
+                    let again_at = clock::now() + wait;
+                    fetch.rows.gone(&message_id, &failure, again_at).await
+                }
                 _ => {
                     let wait = attempts
                         .checked_sub(fetch.settings.max_attempts)

@@ -42,6 +42,9 @@ struct Mesh {
     downloads: Mutex<Vec<u32>>,
     // It asks to be left alone for so many seconds.
     pause: Option<u64>,
+    // It has lost this chunk.
+    missing_chunk: Option<u32>,
+    content_type: Option<&'static str>,
 }
 
 impl Messages for Mesh {
@@ -59,6 +62,9 @@ impl Messages for Mesh {
         let Some(chunks) = self.messages.get(message.as_ref()) else {
             return Err(Error::MessageGone(Fault::new("not there")));
         };
+        if self.missing_chunk == Some(chunk) {
+            return Err(Error::MessageGone(Fault::new("not there")));
+        }
         self.downloads.lock().unwrap().push(chunk);
         let (pace, stuck_after) = (self.pace, self.stuck_after);
         let content = chunks.get(chunk as usize - 1).cloned().unwrap_or_default();
@@ -82,7 +88,7 @@ impl Messages for Mesh {
                 ("mex-messageid", message.as_ref()),
                 ("mex-messagetype", kind),
                 ("mex-from", "X26ABC1"),
-                ("content-type", "text/csv"),
+                ("content-type", self.content_type.unwrap_or("text/csv")),
             ]
             .into_iter()
             .chain(name.map(|name| ("mex-filename", name.as_str())))
@@ -199,8 +205,17 @@ impl ReceivingRows for Rows {
         });
         Ok(())
     }
-    async fn gone(&self, message: &MessageId, _: &Error) -> Result<(), Error> {
-        self.change(message, |row| row.status = Some(Status::Gone));
+    async fn gone(
+        &self,
+        message: &MessageId,
+        error: &Error,
+        again_at: OffsetDateTime,
+    ) -> Result<(), Error> {
+        self.change(message, |row| {
+            row.status = Some(Status::Gone);
+            row.error = Some(error.row_text());
+            row.next_attempt_at = Some(clock::iso(again_at));
+        });
         Ok(())
     }
 }
@@ -628,6 +643,58 @@ async fn a_bad_message_does_not_stop_the_others() {
         .unwrap();
     assert_eq!(response.failed.len(), 1);
     assert_eq!(fetch.rows.of("gone").status, Some(Status::Gone));
+}
+
+#[tokio::test]
+async fn a_message_that_is_gone_is_asked_for_at_growing_distance() {
+    let fetch = fetch(&[("m", vec![bytes(10, 0)])]);
+    let mut waits = Vec::new();
+    for _ in 0..4 {
+        handle(&fetch, invocation(900), batch(&["gone"]))
+            .await
+            .unwrap();
+        let row = fetch.rows.of("gone");
+        let wait = row.next_attempt_at.as_deref().and_then(clock::parse_iso);
+        waits.push(wait.map(|at| (at - clock::now()).as_seconds_f64().round() / 60.0));
+    }
+    assert_eq!(waits, [None, Some(15.0), Some(30.0), Some(60.0)]);
+}
+
+#[tokio::test]
+async fn a_message_that_lacks_a_chunk_is_not_gone() {
+    let chunks = vec![bytes(10, 0), bytes(10, 1)];
+    let mut fetch = fetch(&[("m", chunks)]);
+    fetch.messages.missing_chunk = Some(2);
+    for _ in 0..3 {
+        let response = handle(&fetch, invocation(900), batch(&["m"]))
+            .await
+            .unwrap();
+        assert_eq!(response.failed[0].error, "InvalidMessage");
+        let row = fetch.rows.of("m");
+        assert_eq!(row.status, Some(Status::Receiving));
+        let error = row.error.unwrap();
+        assert!(
+            error.contains("chunk 2 of message m is missing in MESH"),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_content_type_that_s3_would_refuse_is_that_of_unknown_bytes() {
+    for (told, kept) in [
+        ("text/csv; charset=utf-8", "text/csv; charset=utf-8"),
+        ("text/cs\u{f6}", "application/octet-stream"),
+        ("text\tcsv", "application/octet-stream"),
+    ] {
+        let mut fetch = fetch(&[("m", vec![bytes(10, 0)])]);
+        fetch.messages.content_type = Some(told);
+        handle(&fetch, invocation(900), batch(&["m"]))
+            .await
+            .unwrap();
+        let object = fetch.bucket.current("inbound/X26ABC2/m.dat").unwrap();
+        assert_eq!(object.attributes.content_type.as_deref(), Some(kept));
+    }
 }
 
 #[tokio::test]
