@@ -16,14 +16,14 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt};
 use mesh_client::MailboxId;
 use mesh_pipeline::events::RECEIVED;
-use mesh_pipeline::lease::Leases;
+use mesh_pipeline::lease::{Leases, kept_pause};
 use mesh_pipeline::rows::{ReceivingRows, Row, Status};
 use mesh_pipeline::secrets::SecretSource;
 use mesh_pipeline::state::{Batch, Failed, FetchResponse, Invocation, Pending, Stored};
 use mesh_pipeline::store::ObjectWriter;
 use mesh_pipeline::{Error, Fault, clock};
 use tokio::time::Instant;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 pub use buffers::Buffers;
 use destination::Destination;
@@ -65,9 +65,6 @@ struct Attempt {
     upload_id: Option<String>,
 }
 
-// A longer one is cut short: MESH may have meant it for others.
-const LONGEST_PAUSE: Duration = Duration::from_hours(1);
-
 /// One invocation.
 struct Turn<'a> {
     execution: &'a str,
@@ -79,7 +76,7 @@ struct Turn<'a> {
 impl Turn<'_> {
     // The pause that MESH asks for, which is noted for the messages that follow.
     fn asked_by(&self, failure: &Error) -> Option<time::Duration> {
-        let pause = failure.retry_after()?.min(LONGEST_PAUSE);
+        let pause = kept_pause(failure)?;
         self.pause.get_or_init(|| pause);
         pause.try_into().ok()
     }
@@ -145,6 +142,12 @@ where
         .buffered(AT_ONCE)
         .collect()
         .await;
+    if let Some(pause) = turn.pause.get() {
+        let until = clock::now() + *pause;
+        let execution = &invocation.execution;
+        fetch.leases.pause(&mailbox, execution, until).await?;
+        warn!(logReference = "MESHPOLL0003", %mailbox, seconds = pause.as_secs(), "left alone, as MESH asks");
+    }
     // Where MESH asks for a pause, the state machine would be back too soon.
     let around = turn.pause.get().is_none()
         && outcomes.iter().all(

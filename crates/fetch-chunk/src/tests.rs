@@ -99,11 +99,15 @@ impl Messages for Mesh {
     }
 }
 
-struct Lease(bool);
+struct Lease(bool, Mutex<Option<OffsetDateTime>>);
 
 impl Leases for Lease {
     async fn take(&self, _: &MailboxId, _: &str, _: OffsetDateTime) -> Result<bool, Error> {
         Ok(self.0)
+    }
+    async fn pause(&self, _: &MailboxId, _: &str, until: OffsetDateTime) -> Result<(), Error> {
+        *self.1.lock().unwrap() = Some(until);
+        Ok(())
     }
     async fn release(&self, _: &MailboxId, _: &str) -> Result<(), Error> {
         Ok(())
@@ -465,7 +469,7 @@ fn fetch(messages: &[(&str, Vec<Bytes>)]) -> Fake {
                 .collect(),
             ..Mesh::default()
         },
-        leases: Lease(true),
+        leases: Lease(true, Mutex::default()),
         rows: Rows {
             fate: fate.clone(),
             ..Rows::default()
@@ -711,6 +715,9 @@ async fn while_mesh_asks_to_be_left_alone_no_further_message_is_begun() {
     let wait = clock::parse_iso(&fetch.rows.of("0").next_attempt_at.unwrap()).unwrap();
     let wait = (wait - clock::now()).whole_seconds();
     assert!((595..=600).contains(&wait), "{wait}");
+    // Neither does another batch, nor another execution.
+    let paused = fetch.leases.1.lock().unwrap().unwrap() - clock::now();
+    assert!((595..=600).contains(&paused.whole_seconds()), "{paused}");
 }
 
 #[tokio::test]
@@ -746,7 +753,7 @@ async fn another_object_under_the_key_is_left_alone() {
 #[tokio::test]
 async fn without_the_lease_nothing_is_touched() {
     let mut fetch = fetch(&[("m", vec![bytes(10, 0)])]);
-    fetch.leases = Lease(false);
+    fetch.leases = Lease(false, Mutex::default());
     let response = handle(&fetch, invocation(900), batch(&["m"]))
         .await
         .unwrap();

@@ -6,7 +6,7 @@ mod settings;
 use std::collections::{HashMap, HashSet};
 
 use mesh_client::{MailboxId, MessageId};
-use mesh_pipeline::lease::Leases;
+use mesh_pipeline::lease::{Leases, kept_pause};
 use mesh_pipeline::rows::{KnownRows, Row, Status};
 use mesh_pipeline::state::{Batch, Invocation, Pending, PollBody, PollRequest, PollResponse};
 use mesh_pipeline::{Error, Fault, clock, layout};
@@ -56,7 +56,7 @@ pub async fn handle<I: Inbox, L: Leases, R: KnownRows>(
         return Ok(nothing(mailbox));
     }
     let found = collect(poll, &mailbox).await;
-    if let Some(pause) = found.as_ref().err().and_then(Error::retry_after) {
+    if let Some(pause) = found.as_ref().err().and_then(kept_pause) {
         return pause_for(poll, &mailbox, &invocation, pause).await;
     }
     if !matches!(&found, Ok(found) if !found.is_empty()) {
@@ -90,9 +90,6 @@ pub async fn handle<I: Inbox, L: Leases, R: KnownRows>(
     })
 }
 
-// A longer one is cut short: MESH may have meant it for others, and a mailbox must not be forgotten for days.
-const LONGEST_PAUSE: std::time::Duration = std::time::Duration::from_hours(1);
-
 // MESH asks to be left alone for longer than a call waits: the lease keeps every execution away until then.
 async fn pause_for<I, L: Leases, R>(
     poll: &Poll<I, L, R>,
@@ -100,9 +97,8 @@ async fn pause_for<I, L: Leases, R>(
     invocation: &Invocation,
     pause: std::time::Duration,
 ) -> Result<PollResponse, Error> {
-    let pause = pause.min(LONGEST_PAUSE);
     poll.leases
-        .take(mailbox, &invocation.execution, clock::now() + pause)
+        .pause(mailbox, &invocation.execution, clock::now() + pause)
         .await?;
     warn!(logReference = "MESHPOLL0003", %mailbox, seconds = pause.as_secs(), "left alone, as MESH asks");
     Ok(nothing(mailbox.clone()))

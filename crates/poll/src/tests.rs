@@ -57,6 +57,10 @@ impl Leases for Lease {
         *self.until.lock().unwrap() = Some(until);
         Ok(!self.anothers)
     }
+    async fn pause(&self, _: &MailboxId, _: &str, until: OffsetDateTime) -> Result<(), Error> {
+        *self.until.lock().unwrap() = Some(until);
+        Ok(())
+    }
     async fn release(&self, _: &MailboxId, _: &str) -> Result<(), Error> {
         self.held.store(false, Ordering::SeqCst);
         Ok(())

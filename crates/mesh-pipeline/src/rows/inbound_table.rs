@@ -218,6 +218,13 @@ impl StuckRows for DynamoRows {
         self.change(change).await.map(drop)
     }
 
+    async fn unanswered(&self, row: &Row) -> Result<(), Error> {
+        let change = Change::unnoted(&row.id)
+            .text("checked_at", clock::iso(clock::now()))
+            .when_status(&[Status::Receiving, Status::Received], false);
+        self.change(change).await.map(drop)
+    }
+
     async fn lost(&self, row: &Row, error: &Error) -> Result<(), Error> {
         let change = Change::of(&row.id)
             .status(Status::Gone)
