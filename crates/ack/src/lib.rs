@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use mesh_client::{MailboxId, MessageId};
-use mesh_pipeline::lease::{Leases, kept_pause};
+use mesh_pipeline::lease::{Leases, SHORT_PAUSE, kept_pause};
 use mesh_pipeline::mesh::Mesh;
 use mesh_pipeline::rows::AcknowledgedRows;
 use mesh_pipeline::secrets::SecretSource;
@@ -117,7 +117,7 @@ async fn acknowledge<I: Inbox, L, R: AcknowledgedRows>(
         }
         Err(failure) => {
             error!(%mailbox, %message_id, error_name = failure.name(), error = failure.chain(), "not acknowledged; it is tried again");
-            if let Some(asked) = kept_pause(&failure) {
+            if let Some(asked) = kept_pause(&failure).filter(|asked| *asked > SHORT_PAUSE) {
                 pause.get_or_init(|| asked);
             }
             ack.rows.not_acknowledged(message_id, &failure).await?;

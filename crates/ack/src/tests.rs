@@ -22,6 +22,10 @@ impl Inbox for Mesh {
                 let asked = Some(std::time::Duration::from_mins(10));
                 Err(Error::Throttled(Fault::new("busy").after(asked)))
             }
+            "soon" => {
+                let asked = Some(std::time::Duration::from_secs(5));
+                Err(Error::Throttled(Fault::new("busy").after(asked)))
+            }
             "down" => Err(Error::MeshUnavailable(Fault::new("down"))),
             id => {
                 self.0.lock().unwrap().push(id.to_owned());
@@ -122,10 +126,14 @@ async fn while_mesh_asks_to_be_left_alone_nothing_further_is_acknowledged() {
     // No error: the state machine would be back too soon.
     let acknowledged = result.unwrap();
     assert!(acknowledged < AT_ONCE, "{acknowledged}");
-    let rows = ack.rows.0.lock().unwrap();
+    let rows = ack.rows.0.lock().unwrap().clone();
     assert_eq!(rows.len(), ids.len());
     let throttled = rows.iter().filter(|row| row.ends_with("Throttled"));
     assert_eq!(throttled.count(), ids.len() - acknowledged);
     let paused = ack.leases.1.lock().unwrap().unwrap() - clock::now();
     assert!((595..=600).contains(&paused.whole_seconds()), "{paused}");
+    // A short pause is the state machine's.
+    let (result, ack) = run(&["soon"], true).await;
+    assert_eq!(result.unwrap_err().name(), "Throttled");
+    assert_eq!(*ack.leases.1.lock().unwrap(), None);
 }

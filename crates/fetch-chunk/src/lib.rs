@@ -16,7 +16,7 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt};
 use mesh_client::MailboxId;
 use mesh_pipeline::events::RECEIVED;
-use mesh_pipeline::lease::{Leases, kept_pause};
+use mesh_pipeline::lease::{Leases, SHORT_PAUSE, kept_pause};
 use mesh_pipeline::rows::{ReceivingRows, Row, Status};
 use mesh_pipeline::secrets::SecretSource;
 use mesh_pipeline::state::{Batch, Failed, FetchResponse, Invocation, Pending, Stored};
@@ -142,7 +142,7 @@ where
         .buffered(AT_ONCE)
         .collect()
         .await;
-    if let Some(pause) = turn.pause.get() {
+    if let Some(pause) = turn.pause.get().filter(|pause| **pause > SHORT_PAUSE) {
         let until = clock::now() + *pause;
         let execution = &invocation.execution;
         fetch.leases.pause(&mailbox, execution, until).await?;

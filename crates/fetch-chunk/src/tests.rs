@@ -718,6 +718,11 @@ async fn while_mesh_asks_to_be_left_alone_no_further_message_is_begun() {
     // Neither does another batch, nor another execution.
     let paused = fetch.leases.1.lock().unwrap().unwrap() - clock::now();
     assert!((595..=600).contains(&paused.whole_seconds()), "{paused}");
+    // A short pause is the messages' alone.
+    fetch.messages.pause = Some(30);
+    *fetch.leases.1.lock().unwrap() = None;
+    handle(&fetch, invocation(900), batch(&ids)).await.unwrap();
+    assert_eq!(*fetch.leases.1.lock().unwrap(), None);
 }
 
 #[tokio::test]

@@ -23,6 +23,9 @@ const PAUSE: &str = "pause";
 // A longer one is cut short: MESH may have meant it for others, and a mailbox must not be forgotten for days.
 const LONGEST_PAUSE: std::time::Duration = std::time::Duration::from_hours(1);
 
+/// What a call waits for by itself: no reason to give up the mailbox until the lease's end.
+pub const SHORT_PAUSE: std::time::Duration = std::time::Duration::from_mins(1);
+
 /// The pause that MESH asks for, as far as it is kept.
 pub fn kept_pause(error: &Error) -> Option<std::time::Duration> {
     error.retry_after().map(|asked| asked.min(LONGEST_PAUSE))
@@ -38,7 +41,7 @@ pub trait Leases: Send + Sync {
         deadline: OffsetDateTime,
     ) -> impl Future<Output = Result<bool, Error>> + Send;
 
-    /// Turns the owner's lease into nobody's, until then at least: no execution works on the mailbox, this one neither.
+    /// Turns the owner's lease into nobody's, until then and until its own end: no execution works on the mailbox, this one neither.
     fn pause(
         &self,
         mailbox: &MailboxId,
