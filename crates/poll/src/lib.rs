@@ -186,7 +186,7 @@ async fn collect<I: Inbox, L, R: KnownRows>(
             Some(next) => match poll.inbox.page(mailbox, max_results, Some(&next)).await {
                 Ok(next) => page = next,
                 // What was found can be worked on, unless MESH wants to be left alone.
-                Err(failure) if listing.len() > 0 && failure.retry_after().is_none() => {
+                Err(failure) if !listing.is_empty() && failure.retry_after().is_none() => {
                     warn!(%mailbox, error_name = failure.name(), error = failure.chain(), "the inbox's next page is left for the next poll");
                     listing.more = true;
                     return Ok(listing);

@@ -520,7 +520,7 @@ async fn an_acknowledgement_that_mesh_refuses_is_noted_and_counted() {
     // MESH is left alone for an hour, which is as long as it may ask for.
     assert_eq!(tick(&track).await.0.tick.failed, 0);
     world.change(&row, |row| {
-        row.checked_at = Some(ago(Duration::minutes(61)))
+        row.checked_at = Some(ago(Duration::minutes(61)));
     });
     assert_eq!(tick(&track).await.0.tick.failed, 1);
 }
