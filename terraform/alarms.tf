@@ -20,6 +20,14 @@ locals {
     undelivered = { reference = "MESHTRACK0007", value = "1", says = "A recipient did not collect a message in time, or MESH could not deliver it." }
   }
 
+  # Lines that tell of messages which MESH has lost, or which are left out, and where they are written.
+  lost = {
+    MESHFETCH0014 = aws_cloudwatch_log_group.fetch_message_chunk.name
+    MESHTRACK0009 = aws_cloudwatch_log_group.track_message.name
+    MESHMBOX0007  = aws_cloudwatch_log_group.poll_mailbox.name
+    MESHPOLL0004  = aws_cloudwatch_log_group.poll_mailbox.name
+  }
+
   machines = {
     get-messages   = { arn = aws_sfn_state_machine.get_messages.arn, says = "What was not stored stays in MESH." }
     send-message   = { arn = aws_sfn_state_machine.send_message.arn, says = "An object was not sent; its row says why." }
@@ -92,6 +100,10 @@ locals {
       section   = metric, namespace = local.alarm_namespace, metric = metric, says = one.says
       statistic = startswith(one.value, "$.") ? "Maximum" : "Sum", missing = startswith(one.value, "$.") ? "ignore" : null
     } },
+    { for name in ["messages-gone"] : name => {
+      section = name, namespace = local.alarm_namespace, metric = name
+      says    = "MESH no longer has a message that it listed, or a message is left out: its id cannot be used, or its row cannot be read."
+    } },
   ) : name => alarm if var.alarms_enabled }
 }
 
@@ -124,6 +136,20 @@ resource "aws_cloudwatch_log_metric_filter" "tracked" {
     namespace = local.alarm_namespace
     name      = each.key
     value     = each.value.value
+    unit      = "Count"
+  }
+}
+
+resource "aws_cloudwatch_log_metric_filter" "lost" {
+  for_each       = var.alarms_enabled ? local.lost : {}
+  name           = "${local.name}-messages-gone-${each.key}"
+  log_group_name = each.value
+  pattern        = "{ $.logReference = \"${each.key}\" }"
+
+  metric_transformation {
+    namespace = local.alarm_namespace
+    name      = "messages-gone"
+    value     = "1"
     unit      = "Count"
   }
 }

@@ -69,6 +69,8 @@ impl Answer {
         };
         *response.status_mut() = StatusCode::from_u16(status).unwrap();
         let headers = response.headers_mut();
+        // Without it no download goes further.
+        headers.insert("mex-messageid", HeaderValue::from_static("1"));
         for (name, value) in &self.headers {
             let name = HeaderName::from_static(NAMES[usize::from(*name) % NAMES.len()]);
             // Control characters never come so far: the rest shall.

@@ -46,3 +46,22 @@ run "roles_are_taken_on_for_this_account_alone" {
     error_message = "who may take on a role"
   }
 }
+
+run "in_another_partition" {
+  command = plan
+
+  override_data {
+    target = data.aws_partition.current
+    values = { partition = "aws-cn" }
+  }
+
+  assert {
+    condition     = local.send_message_arn == "arn:aws-cn:states:eu-west-2:123456789012:stateMachine:demo-mesh-send-message"
+    error_message = "ARNs have the provider's partition"
+  }
+
+  assert {
+    condition     = strcontains(aws_sfn_state_machine.get_messages.definition, "arn:aws-cn:states:::lambda:invoke")
+    error_message = "the state machines, too"
+  }
+}

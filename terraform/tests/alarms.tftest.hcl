@@ -45,6 +45,7 @@ run "by_default" {
       "demo-mesh-get-messages-stopped AWS/Events Invocations Sum 12 breaching",
       "demo-mesh-track-not-running AWS/States ExecutionsSucceeded Sum 6 breaching",
       "demo-mesh-held mesh-aws/demo-mesh held Maximum 1 ignore",
+      "demo-mesh-messages-gone mesh-aws/demo-mesh messages-gone Sum 1 notBreaching",
       "demo-mesh-overdue mesh-aws/demo-mesh overdue Maximum 1 ignore",
       "demo-mesh-poison mesh-aws/demo-mesh poison Maximum 1 ignore",
       "demo-mesh-undelivered mesh-aws/demo-mesh undelivered Sum 1 notBreaching",
@@ -87,6 +88,20 @@ run "by_default" {
     ]) && length(aws_cloudwatch_log_metric_filter.tracked) == 4
     error_message = "what the follow-up's lines say"
   }
+
+  assert {
+    condition = {
+      for code, filter in aws_cloudwatch_log_metric_filter.lost : "${filter.log_group_name} ${filter.pattern}" => [
+        for metric in filter.metric_transformation : metric.name == "messages-gone" && metric.namespace == aws_cloudwatch_metric_alarm.this["messages-gone"].namespace
+      ]
+      } == {
+      "/aws/lambda/demo-mesh-fetch-message-chunk { $.logReference = \"MESHFETCH0014\" }" = [true]
+      "/aws/lambda/demo-mesh-track-message { $.logReference = \"MESHTRACK0009\" }"       = [true]
+      "/aws/lambda/demo-mesh-poll-mailbox { $.logReference = \"MESHMBOX0007\" }"         = [true]
+      "/aws/lambda/demo-mesh-poll-mailbox { $.logReference = \"MESHPOLL0004\" }"         = [true]
+    }
+    error_message = "what the lines about lost messages say"
+  }
 }
 
 run "off" {
@@ -101,7 +116,7 @@ run "off" {
   }
 
   assert {
-    condition     = length(aws_cloudwatch_metric_alarm.this) + length(aws_cloudwatch_log_metric_filter.tracked) + length(output.alarm_arns) == 0
+    condition     = length(aws_cloudwatch_metric_alarm.this) + length(aws_cloudwatch_log_metric_filter.tracked) + length(aws_cloudwatch_log_metric_filter.lost) + length(output.alarm_arns) == 0
     error_message = "none"
   }
 

@@ -1,7 +1,11 @@
 """Bad input ends in an error that names the thing and the remedy, in the row, the log and the execution's cause."""
 
+import json
+import time
+
 import pytest
-from stack.checks import Message
+from stack.chaos import Ageing
+from stack.checks import Message, received
 from stack.mesh import password
 
 CONTENT = b"must stay where it is"
@@ -153,3 +157,46 @@ def test_an_input_that_is_no_poll(pipeline):
     execution = pipeline.wait(started["executionArn"])
     assert (execution["status"], execution["error"]) == ("FAILED", "InvalidInput")
     assert "mailbox" in execution["cause"]
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_a_message_that_is_listed_and_is_not_there(pipeline, mailbox, other, status):
+    missing = Message(other, mailbox, b"there again later")
+    missing_id = missing.send(pipeline.stack)
+    path = f"/messageexchange/{mailbox}/inbox/{missing_id}"
+    body = json.dumps({"errorEvent": "RECEIVE", "errorCode": "20", "errorDescription": "Message does not exist"})
+    pipeline.stack.script("GET", path, status=status, body=body, times=2)
+    statuses = []
+    for number in range(2):
+        # In nobody's way.
+        fine = Message(other, mailbox, f"arrives {number}".encode())
+        fine_id = fine.send(pipeline.stack)
+        polled = pipeline.poll(mailbox)[-1]
+        assert (polled["status"], polled["error"]) == ("FAILED", "MessagesFailed")
+        assert missing_id in polled["cause"]
+        assert received(pipeline, fine_id, fine) == []
+        row = pipeline.row(f"in#{missing_id}")
+        assert row["error"].startswith("MessageGone")
+        statuses.append(row["status"])
+    assert statuses == ["receiving", "gone"]
+    # It is asked for no more until its time has come.
+    assert pipeline.poll(mailbox)[-1]["output"]["statusCode"] == 204
+    assert len(pipeline.stack.requests(path)) == 2
+    Ageing(pipeline).row(row["id"])
+    assert pipeline.poll(mailbox)[-1]["status"] == "SUCCEEDED"
+    assert received(pipeline, missing_id, missing) == []
+
+
+def test_a_password_that_is_changed_under_a_warm_function(pipeline, mailbox, other):
+    name = f"mailboxes/{mailbox}/MAILBOX_PASSWORD"
+    # As MESH will have it from now on; what the function has read is another one.
+    pipeline.put_secret(name, "as it was")
+    pipeline.stack.drop_workers()
+    assert pipeline.poll(mailbox)[-1]["error"] == "NotAuthorised"
+    message = Message(other, mailbox, b"waits in MESH")
+    message_id = message.send(pipeline.stack)
+    pipeline.put_secret(name, password(mailbox))
+    # What was read within the last 30 seconds counts as fresh; in five minutes it would be read anew whatever MESH says.
+    time.sleep(31)
+    assert pipeline.poll(mailbox)[-1]["status"] == "SUCCEEDED"
+    assert received(pipeline, message_id, message) == []

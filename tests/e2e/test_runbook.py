@@ -273,6 +273,25 @@ def test_a_poison_message_is_found_and_tried_again(pipeline, run, mailbox, other
     assert row not in run("poison", 0).split()
 
 
+def test_a_message_that_is_gone_or_left_out_is_found(pipeline, run, mailbox, other):
+    dynamodb, table = pipeline.stack.client("dynamodb"), f"{pipeline.name}-messages"
+    begun, text = "2026-01-15T12:00:00.000Z", "MessageGone: MESH no longer has the message"
+    item = {"id": f"in#GONE{mailbox}", "mailbox": mailbox, "message_id": f"GONE{mailbox}", "timestamp": begun, "status": "gone", "error": text}
+    dynamodb.put_item(TableName=table, Item={name: {"S": value} for name, value in item.items()})
+    assert run("messages-gone", 0, MAILBOX=mailbox).split("\t") == [f"GONE{mailbox}", begun, text]
+    message = Message(other, mailbox, b"left out")
+    message_id = message.send(pipeline.stack)
+    row = {"id": {"S": f"in#{message_id}"}}
+    dynamodb.put_item(TableName=table, Item=row | {"status": {"S": "unheard of"}})
+    assert pipeline.poll(mailbox)[-1]["output"]["statusCode"] == 204
+    lines = [json.loads(line) for line in re.split(r"[\t\n]", run("messages-gone", 1)) if line]
+    assert ("MESHPOLL0004", message_id) in [(line["logReference"], line.get("message_id")) for line in lines]
+    # Without the row the message is a new one.
+    dynamodb.delete_item(TableName=table, Key=row)
+    assert pipeline.poll(mailbox)[-1]["status"] == "SUCCEEDED"
+    assert received(pipeline, message_id, message) == []
+
+
 def test_an_undelivered_message_is_found(pipeline, run, sender, other):
     _, key, version = put(pipeline, sender, other)
     row = pipeline.wait_sent(key, version)

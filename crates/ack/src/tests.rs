@@ -9,7 +9,7 @@ use mesh_pipeline::state::{AckRequest, Invocation};
 use mesh_pipeline::{Error, Fault, clock};
 use time::OffsetDateTime;
 
-use super::{Ack, Inbox, handle};
+use super::{AT_ONCE, Ack, Inbox, handle};
 
 #[derive(Default)]
 struct Mesh(Mutex<Vec<String>>);
@@ -18,6 +18,14 @@ impl Inbox for Mesh {
     async fn acknowledge(&self, _: &MailboxId, message: &MessageId) -> Result<(), Error> {
         match message.as_ref() {
             "gone" => Err(Error::MessageGone(Fault::new("gone"))),
+            "busy" => {
+                let asked = Some(std::time::Duration::from_mins(10));
+                Err(Error::Throttled(Fault::new("busy").after(asked)))
+            }
+            "soon" => {
+                let asked = Some(std::time::Duration::from_secs(5));
+                Err(Error::Throttled(Fault::new("busy").after(asked)))
+            }
             "down" => Err(Error::MeshUnavailable(Fault::new("down"))),
             id => {
                 self.0.lock().unwrap().push(id.to_owned());
@@ -27,11 +35,15 @@ impl Inbox for Mesh {
     }
 }
 
-struct Lease(bool);
+struct Lease(bool, Mutex<Option<OffsetDateTime>>);
 
 impl Leases for Lease {
     async fn take(&self, _: &MailboxId, _: &str, _: OffsetDateTime) -> Result<bool, Error> {
         Ok(self.0)
+    }
+    async fn pause(&self, _: &MailboxId, _: &str, until: OffsetDateTime) -> Result<(), Error> {
+        *self.1.lock().unwrap() = Some(until);
+        Ok(())
     }
     async fn release(&self, _: &MailboxId, _: &str) -> Result<(), Error> {
         Ok(())
@@ -56,7 +68,7 @@ impl AcknowledgedRows for Rows {
 async fn run(ids: &[&str], leased: bool) -> (Result<usize, Error>, Ack<Mesh, Lease, Rows>) {
     let ack = Ack {
         inbox: Mesh::default(),
-        leases: Lease(leased),
+        leases: Lease(leased, Mutex::default()),
         rows: Rows::default(),
     };
     let request: AckRequest = serde_json::from_value(serde_json::json!({
@@ -101,4 +113,27 @@ async fn without_the_lease_nothing_is_acknowledged() {
     let (result, ack) = run(&["1"], false).await;
     assert_eq!(result.unwrap(), 0);
     assert!(ack.inbox.0.lock().unwrap().is_empty());
+    // The event was put: the row says so.
+    assert_eq!(*ack.rows.0.lock().unwrap(), ["1: Throttled"]);
+}
+
+#[tokio::test]
+async fn while_mesh_asks_to_be_left_alone_nothing_further_is_acknowledged() {
+    let ids: Vec<_> = (0..9).map(|n| n.to_string()).collect();
+    let mut ids: Vec<_> = ids.iter().map(String::as_str).collect();
+    ids.insert(0, "busy");
+    let (result, ack) = run(&ids, true).await;
+    // No error: the state machine would be back too soon.
+    let acknowledged = result.unwrap();
+    assert!(acknowledged < AT_ONCE, "{acknowledged}");
+    let rows = ack.rows.0.lock().unwrap().clone();
+    assert_eq!(rows.len(), ids.len());
+    let throttled = rows.iter().filter(|row| row.ends_with("Throttled"));
+    assert_eq!(throttled.count(), ids.len() - acknowledged);
+    let paused = ack.leases.1.lock().unwrap().unwrap() - clock::now();
+    assert!((595..=600).contains(&paused.whole_seconds()), "{paused}");
+    // A short pause is the state machine's.
+    let (result, ack) = run(&["soon"], true).await;
+    assert_eq!(result.unwrap_err().name(), "Throttled");
+    assert_eq!(*ack.leases.1.lock().unwrap(), None);
 }

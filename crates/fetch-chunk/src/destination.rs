@@ -114,16 +114,14 @@ impl<W: ObjectWriter> Destination<W> {
                 Found::Object(object) if is_message(&object, message) => {
                     return Ok(Some(self.known(key, &object)));
                 }
-                // By name, what is there or was taken away may be another message: the versions tell.
-                _ if key.named => {
+                // What is there, or was taken away, may be another message, or this one as it was delivered the time before: the
+                // versions tell.
+                _ => {
                     let versions = bucket.versions(&key.text, since).await?;
                     if let Some(ours) = versions.iter().find(|object| is_message(object, message)) {
                         return Ok(Some(self.known(key, ours)));
                     }
                 }
-                // By id, a consumer has taken it away: it was stored.
-                Found::Deleted => return Ok(Some(self.at(key))),
-                Found::Object(_) => {}
             }
         }
         Ok(None)
@@ -182,6 +180,26 @@ impl<W: ObjectWriter> Destination<W> {
             }
         }
         Ok(())
+    }
+
+    /// Gives up an upload by its id alone: under a key that is a sender's file name nothing else tells whose it is.
+    pub(crate) async fn give_up_upload(&self, message: &MessageId, upload_id: &str) {
+        let given_up = async {
+            let folder = match self.location.folder.as_str() {
+                "" => String::new(),
+                folder => format!("{folder}/"),
+            };
+            for (key, id) in self.hiding.uploads(&folder).await? {
+                if id == upload_id {
+                    self.hiding.abort(&key, &id).await?;
+                    info!(message_id = %message, "its multipart upload is given up");
+                }
+            }
+            Ok::<_, Error>(())
+        };
+        if let Err(failure) = given_up.await {
+            warn!(message_id = %message, error_name = failure.name(), error = failure.chain(), "its multipart upload may be left");
+        }
     }
 
     /// The first of the keys that is not another object's.

@@ -16,14 +16,14 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt};
 use mesh_client::MailboxId;
 use mesh_pipeline::events::RECEIVED;
-use mesh_pipeline::lease::Leases;
+use mesh_pipeline::lease::{Leases, SHORT_PAUSE, kept_pause};
 use mesh_pipeline::rows::{ReceivingRows, Row, Status};
 use mesh_pipeline::secrets::SecretSource;
 use mesh_pipeline::state::{Batch, Failed, FetchResponse, Invocation, Pending, Stored};
 use mesh_pipeline::store::ObjectWriter;
 use mesh_pipeline::{Error, Fault, clock};
 use tokio::time::Instant;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 pub use buffers::Buffers;
 use destination::Destination;
@@ -61,10 +61,9 @@ struct Attempt {
     number: u32,
     // The one before found that MESH no longer has the message.
     gone_before: bool,
+    // What the one before has begun.
+    upload_id: Option<String>,
 }
-
-// A longer one is cut short: MESH may have meant it for others.
-const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 
 /// One invocation.
 struct Turn<'a> {
@@ -77,7 +76,7 @@ struct Turn<'a> {
 impl Turn<'_> {
     // The pause that MESH asks for, which is noted for the messages that follow.
     fn asked_by(&self, failure: &Error) -> Option<time::Duration> {
-        let pause = failure.retry_after()?.min(LONGEST_PAUSE);
+        let pause = kept_pause(failure)?;
         self.pause.get_or_init(|| pause);
         pause.try_into().ok()
     }
@@ -143,6 +142,12 @@ where
         .buffered(AT_ONCE)
         .collect()
         .await;
+    if let Some(pause) = turn.pause.get().filter(|pause| **pause > SHORT_PAUSE) {
+        let until = clock::now() + *pause;
+        let execution = &invocation.execution;
+        fetch.leases.pause(&mailbox, execution, until).await?;
+        warn!(logReference = "MESHPOLL0003", %mailbox, seconds = pause.as_secs(), "left alone, as MESH asks");
+    }
     // Where MESH asks for a pause, the state machine would be back too soon.
     let around = turn.pause.get().is_none()
         && outcomes.iter().all(
@@ -227,6 +232,7 @@ where
             Some(Attempt {
                 number: attempts,
                 gone_before,
+                upload_id,
             }),
             failure,
         )) => {
@@ -238,12 +244,24 @@ where
                 error = failure.chain(),
                 "not stored; it stays in MESH"
             );
+            let gone = is_gone(&failure, gone_before);
             // What was begun can't be gone on with, and no later attempt need come.
-            if matches!(failure, Error::InvalidMessage(_)) || is_gone(&failure, gone_before) {
+            if matches!(failure, Error::InvalidMessage(_)) || gone {
                 destination.give_up_uploads(&message_id, &[]).await;
+                if let Some(upload_id) = upload_id {
+                    destination.give_up_upload(&message_id, &upload_id).await;
+                }
+            }
+            if gone {
+                error!(logReference = "MESHFETCH0014", %mailbox, %message_id, "MESH lists the message, and does not have it");
             }
             let noted = match failure {
-                _ if is_gone(&failure, gone_before) => fetch.rows.gone(&message_id, &failure).await,
+                _ if gone => {
+                    // Not there once, and once more.
+                    let wait = clock::backoff(attempts.saturating_sub(2));
+                    let again_at = clock::now() + wait;
+                    fetch.rows.gone(&message_id, &failure, again_at).await
+                }
                 _ => {
                     let wait = attempts
                         .checked_sub(fetch.settings.max_attempts)

@@ -46,9 +46,25 @@ where
     /// Stores a message with content.
     pub(crate) async fn data(
         &self,
-        mut source: Source<'_, M>,
+        source: Source<'_, M>,
         keys: Vec<Key>,
         mut upload: Option<Upload>,
+    ) -> Result<Outcome, Error> {
+        let outcome = self.upload(source, keys, &mut upload).await;
+        if let (Err(Error::InvalidMessage(_)), Some(upload)) = (&outcome, upload) {
+            // Its row may not know it yet.
+            self.destination
+                .give_up_upload(self.message, &upload.id)
+                .await;
+        }
+        outcome
+    }
+
+    async fn upload(
+        &self,
+        mut source: Source<'_, M>,
+        keys: Vec<Key>,
+        upload: &mut Option<Upload>,
     ) -> Result<Outcome, Error> {
         let headers = source.headers().clone();
         let chunks = source.total();
@@ -78,12 +94,12 @@ where
             let filled = filled?;
             if let Filled::Part(bytes, _) | Filled::Rest(bytes) = &filled {
                 let size = bytes_before(reading) + bytes.len() as u64;
-                self.check_size(size, upload.as_ref()).await?;
+                self.check_size(size)?;
             }
             match filled {
                 Filled::Part(part, end) => {
                     if upload.is_none() {
-                        upload = Some(self.start(&keys, &attributes).await?);
+                        *upload = Some(self.start(&keys, &attributes).await?);
                     }
                     writing = Some((part, end));
                 }
@@ -95,7 +111,7 @@ where
                     return self.out_of_time(position, moved, source.waited());
                 }
                 Filled::Rest(rest) => {
-                    return match upload {
+                    return match upload.take() {
                         None => self.whole(&headers, &keys, rest, attributes, chunks).await,
                         Some(upload) => self.complete(&headers, upload, rest, chunks).await,
                     };
@@ -105,15 +121,10 @@ where
     }
 
     // A few bytes of gzip can become any number.
-    pub(crate) async fn check_size(&self, size: u64, upload: Option<&Upload>) -> Result<(), Error> {
+    pub(crate) fn check_size(&self, size: u64) -> Result<(), Error> {
         let limit = self.fetch.settings.max_message_size;
         if size <= limit {
             return Ok(());
-        }
-        if let Some(upload) = upload {
-            let key = &upload.key;
-            let bucket = self.destination.bucket(key);
-            bucket.abort(&key.text, &upload.id).await?;
         }
         Err(Error::InvalidMessage(Fault::new(format!(
             "message {} is larger than max_message_size, {limit} bytes after decoding; ask its sender about it, or raise max_message_size to store it",

@@ -90,7 +90,7 @@ impl<'a, M: Messages> Source<'a, M> {
         number: u32,
         until: Instant,
     ) -> Result<Self, Error> {
-        let chunk = messages.download(mailbox, message, number).await?;
+        let chunk = download(messages, mailbox, message, number).await?;
         Ok(Self {
             messages,
             buffers,
@@ -184,10 +184,7 @@ impl<'a, M: Messages> Source<'a, M> {
                 return Ok(None);
             }
             let total = self.chunk.total;
-            let next = self
-                .messages
-                .download(self.mailbox, self.message, self.number + 1)
-                .await?;
+            let next = download(self.messages, self.mailbox, self.message, self.number + 1).await?;
             if next.total != total {
                 return Err(Error::InvalidMessage(Fault::new(format!(
                     "message {} had {total} chunks and now has {}",
@@ -198,5 +195,23 @@ impl<'a, M: Messages> Source<'a, M> {
             self.number += 1;
             self.offset = 0;
         }
+    }
+}
+
+// MESH answers for a chunk that it lacks as for a message that it lacks. Whether it has the message, the first chunk tells.
+async fn download<M: Messages>(
+    messages: &M,
+    mailbox: &MailboxId,
+    message: &MessageId,
+    number: u32,
+) -> Result<Chunk, Error> {
+    match messages.download(mailbox, message, number).await {
+        Err(Error::MessageGone(fault)) if number > 1 => Err(Error::InvalidMessage(
+            Fault::new(format!(
+                "chunk {number} of message {message} is missing in MESH; ask its sender to send it again"
+            ))
+            .because(fault),
+        )),
+        answer => answer,
     }
 }

@@ -58,6 +58,7 @@ where
             let attempt = Attempt {
                 number: 1,
                 gone_before: false,
+                upload_id: Some(position.upload_id.clone()),
             };
             (attempt, Some(position))
         }
@@ -81,6 +82,7 @@ where
                         .error
                         .as_deref()
                         .is_some_and(|error| error.starts_with("MessageGone")),
+                    upload_id: row.upload_id.clone(),
                 };
                 (attempt, noted_position(&row))
             }
@@ -257,7 +259,7 @@ where
         }
         self.started = Instant::now();
         if let Some(bytes) = held {
-            self.check_size(bytes.len() as u64, None).await?;
+            self.check_size(bytes.len() as u64)?;
             let attributes = self.attributes(&headers).await?;
             return self.whole(&headers, &keys, bytes, attributes, chunks).await;
         }
@@ -417,7 +419,7 @@ where
                 .await?;
         }
         Ok(Attributes {
-            content_type: headers.content_type().map(str::to_owned),
+            content_type: headers.content_type().map(storable_type),
             metadata: metadata.entries,
         })
     }
@@ -454,6 +456,16 @@ where
             position,
             stalled_seconds: stalled.as_secs(),
         }))
+    }
+}
+
+// S3 refuses what is no header value, and the message with it.
+fn storable_type(content_type: &str) -> String {
+    let printable = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+    if content_type.bytes().all(printable) {
+        content_type.to_owned()
+    } else {
+        "application/octet-stream".to_owned()
     }
 }
 

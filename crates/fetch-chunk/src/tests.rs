@@ -42,6 +42,9 @@ struct Mesh {
     downloads: Mutex<Vec<u32>>,
     // It asks to be left alone for so many seconds.
     pause: Option<u64>,
+    // It has lost this chunk.
+    missing_chunk: Option<u32>,
+    content_type: Option<&'static str>,
 }
 
 impl Messages for Mesh {
@@ -59,6 +62,9 @@ impl Messages for Mesh {
         let Some(chunks) = self.messages.get(message.as_ref()) else {
             return Err(Error::MessageGone(Fault::new("not there")));
         };
+        if self.missing_chunk == Some(chunk) {
+            return Err(Error::MessageGone(Fault::new("not there")));
+        }
         self.downloads.lock().unwrap().push(chunk);
         let (pace, stuck_after) = (self.pace, self.stuck_after);
         let content = chunks.get(chunk as usize - 1).cloned().unwrap_or_default();
@@ -82,7 +88,7 @@ impl Messages for Mesh {
                 ("mex-messageid", message.as_ref()),
                 ("mex-messagetype", kind),
                 ("mex-from", "X26ABC1"),
-                ("content-type", "text/csv"),
+                ("content-type", self.content_type.unwrap_or("text/csv")),
             ]
             .into_iter()
             .chain(name.map(|name| ("mex-filename", name.as_str())))
@@ -93,11 +99,15 @@ impl Messages for Mesh {
     }
 }
 
-struct Lease(bool);
+struct Lease(bool, Mutex<Option<OffsetDateTime>>);
 
 impl Leases for Lease {
     async fn take(&self, _: &MailboxId, _: &str, _: OffsetDateTime) -> Result<bool, Error> {
         Ok(self.0)
+    }
+    async fn pause(&self, _: &MailboxId, _: &str, until: OffsetDateTime) -> Result<(), Error> {
+        *self.1.lock().unwrap() = Some(until);
+        Ok(())
     }
     async fn release(&self, _: &MailboxId, _: &str) -> Result<(), Error> {
         Ok(())
@@ -199,8 +209,17 @@ impl ReceivingRows for Rows {
         });
         Ok(())
     }
-    async fn gone(&self, message: &MessageId, _: &Error) -> Result<(), Error> {
-        self.change(message, |row| row.status = Some(Status::Gone));
+    async fn gone(
+        &self,
+        message: &MessageId,
+        error: &Error,
+        again_at: OffsetDateTime,
+    ) -> Result<(), Error> {
+        self.change(message, |row| {
+            row.status = Some(Status::Gone);
+            row.error = Some(error.row_text());
+            row.next_attempt_at = Some(clock::iso(again_at));
+        });
         Ok(())
     }
 }
@@ -450,7 +469,7 @@ fn fetch(messages: &[(&str, Vec<Bytes>)]) -> Fake {
                 .collect(),
             ..Mesh::default()
         },
-        leases: Lease(true),
+        leases: Lease(true, Mutex::default()),
         rows: Rows {
             fate: fate.clone(),
             ..Rows::default()
@@ -631,6 +650,58 @@ async fn a_bad_message_does_not_stop_the_others() {
 }
 
 #[tokio::test]
+async fn a_message_that_is_gone_is_asked_for_at_growing_distance() {
+    let fetch = fetch(&[("m", vec![bytes(10, 0)])]);
+    let mut waits = Vec::new();
+    for _ in 0..4 {
+        handle(&fetch, invocation(900), batch(&["gone"]))
+            .await
+            .unwrap();
+        let row = fetch.rows.of("gone");
+        let wait = row.next_attempt_at.as_deref().and_then(clock::parse_iso);
+        waits.push(wait.map(|at| (at - clock::now()).as_seconds_f64().round() / 60.0));
+    }
+    assert_eq!(waits, [None, Some(15.0), Some(30.0), Some(60.0)]);
+}
+
+#[tokio::test]
+async fn a_message_that_lacks_a_chunk_is_not_gone() {
+    let chunks = vec![bytes(10, 0), bytes(10, 1)];
+    let mut fetch = fetch(&[("m", chunks)]);
+    fetch.messages.missing_chunk = Some(2);
+    for _ in 0..3 {
+        let response = handle(&fetch, invocation(900), batch(&["m"]))
+            .await
+            .unwrap();
+        assert_eq!(response.failed[0].error, "InvalidMessage");
+        let row = fetch.rows.of("m");
+        assert_eq!(row.status, Some(Status::Receiving));
+        let error = row.error.unwrap();
+        assert!(
+            error.contains("chunk 2 of message m is missing in MESH"),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_content_type_that_s3_would_refuse_is_that_of_unknown_bytes() {
+    for (told, kept) in [
+        ("text/csv; charset=utf-8", "text/csv; charset=utf-8"),
+        ("text/cs\u{f6}", "application/octet-stream"),
+        ("text\tcsv", "application/octet-stream"),
+    ] {
+        let mut fetch = fetch(&[("m", vec![bytes(10, 0)])]);
+        fetch.messages.content_type = Some(told);
+        handle(&fetch, invocation(900), batch(&["m"]))
+            .await
+            .unwrap();
+        let object = fetch.bucket.current("inbound/X26ABC2/m.dat").unwrap();
+        assert_eq!(object.attributes.content_type.as_deref(), Some(kept));
+    }
+}
+
+#[tokio::test]
 async fn while_mesh_asks_to_be_left_alone_no_further_message_is_begun() {
     let ids: Vec<_> = (0..AT_ONCE + 5).map(|n| n.to_string()).collect();
     let ids: Vec<_> = ids.iter().map(String::as_str).collect();
@@ -644,6 +715,14 @@ async fn while_mesh_asks_to_be_left_alone_no_further_message_is_begun() {
     let wait = clock::parse_iso(&fetch.rows.of("0").next_attempt_at.unwrap()).unwrap();
     let wait = (wait - clock::now()).whole_seconds();
     assert!((595..=600).contains(&wait), "{wait}");
+    // Neither does another batch, nor another execution.
+    let paused = fetch.leases.1.lock().unwrap().unwrap() - clock::now();
+    assert!((595..=600).contains(&paused.whole_seconds()), "{paused}");
+    // A short pause is the messages' alone.
+    fetch.messages.pause = Some(30);
+    *fetch.leases.1.lock().unwrap() = None;
+    handle(&fetch, invocation(900), batch(&ids)).await.unwrap();
+    assert_eq!(*fetch.leases.1.lock().unwrap(), None);
 }
 
 #[tokio::test]
@@ -679,7 +758,7 @@ async fn another_object_under_the_key_is_left_alone() {
 #[tokio::test]
 async fn without_the_lease_nothing_is_touched() {
     let mut fetch = fetch(&[("m", vec![bytes(10, 0)])]);
-    fetch.leases = Lease(false);
+    fetch.leases = Lease(false, Mutex::default());
     let response = handle(&fetch, invocation(900), batch(&["m"]))
         .await
         .unwrap();

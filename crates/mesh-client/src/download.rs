@@ -46,6 +46,7 @@ impl Mailbox {
     /// # Errors
     /// As [`Mailbox::download`].
     pub async fn download_chunk(&self, id: &MessageId, chunk: u32) -> Result<Download, Error> {
+        let asked = id;
         let id = id.path_segment();
         let path = match chunk {
             1 => format!("/inbox/{id}"),
@@ -59,14 +60,20 @@ impl Mailbox {
         };
         call.headers
             .insert(ACCEPT_ENCODING, HeaderValue::from_static(encoding));
-        Download::new(self.execute(&call, &Bytes::new()).await?, chunk)
+        let response = self.execute(&call, &Bytes::new()).await?;
+        Download::new(response, asked, chunk)
     }
 }
 
 impl Download {
-    fn new(response: Response, asked: u32) -> Result<Self, Error> {
+    fn new(response: Response, id: &MessageId, asked: u32) -> Result<Self, Error> {
         let more = response.status() == StatusCode::PARTIAL_CONTENT;
         let headers = MessageHeaders::new(response.headers());
+        if !is_of(&headers, id, asked) {
+            return Err(Error::Malformed(
+                "the answer is not the message that was asked for, by its Mex-MessageID".into(),
+            ));
+        }
         let (chunk, chunks) = position(&headers, asked, more)?;
         Ok(Self {
             headers,
@@ -94,6 +101,14 @@ impl fmt::Debug for Download {
             .field("chunk", &self.chunk)
             .field("chunks", &self.chunks)
             .finish_non_exhaustive()
+    }
+}
+
+/// What stands in MESH's place, a page of maintenance say, answers 200 as well. A later chunk is known by its Mex-Chunk-Range.
+fn is_of(headers: &MessageHeaders, id: &MessageId, asked: u32) -> bool {
+    match headers.message_id() {
+        Some(told) => told.eq_ignore_ascii_case(id.as_ref()),
+        None => asked > 1,
     }
 }
 

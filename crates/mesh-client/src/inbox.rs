@@ -27,7 +27,7 @@ pub struct InboxPage {
 }
 
 /// The way to a following page: path and query as MESH encoded them.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct NextPage(String);
 
 impl fmt::Debug for NextPage {

@@ -17,6 +17,20 @@ use crate::error::Error;
 /// How long a lease outlives the deadline of the invocation that took it: Lambda may take a moment to end it.
 pub const GRACE: Duration = Duration::seconds(60);
 
+// No execution's ARN.
+const PAUSE: &str = "pause";
+
+// A longer one is cut short: MESH may have meant it for others, and a mailbox must not be forgotten for days.
+const LONGEST_PAUSE: std::time::Duration = std::time::Duration::from_hours(1);
+
+/// What a call waits for by itself: no reason to give up the mailbox until the lease's end.
+pub const SHORT_PAUSE: std::time::Duration = std::time::Duration::from_mins(1);
+
+/// The pause that MESH asks for, as far as it is kept.
+pub fn kept_pause(error: &Error) -> Option<std::time::Duration> {
+    error.retry_after().map(|asked| asked.min(LONGEST_PAUSE))
+}
+
 /// Who may work on a mailbox.
 pub trait Leases: Send + Sync {
     /// Takes or renews the mailbox's lease until the deadline and a grace; false: another execution holds it.
@@ -26,6 +40,14 @@ pub trait Leases: Send + Sync {
         owner: &str,
         deadline: OffsetDateTime,
     ) -> impl Future<Output = Result<bool, Error>> + Send;
+
+    /// Turns the owner's lease into nobody's, until then and until its own end: no execution works on the mailbox, this one neither.
+    fn pause(
+        &self,
+        mailbox: &MailboxId,
+        owner: &str,
+        until: OffsetDateTime,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Gives the lease back, if it is still the owner's.
     fn release(
@@ -103,6 +125,47 @@ impl Leases for DynamoLeases {
                 error,
             )),
         }
+    }
+
+    async fn pause(
+        &self,
+        mailbox: &MailboxId,
+        owner: &str,
+        until: OffsetDateTime,
+    ) -> Result<(), Error> {
+        let until = until.unix_timestamp();
+        let change = || {
+            self.client
+                .update_item()
+                .table_name(&self.table)
+                .key("lease_id", AttributeValue::S(mailbox.to_string()))
+                .expression_attribute_names("#owner", "owner")
+                .expression_attribute_values(":owner", AttributeValue::S(owner.to_owned()))
+                .expression_attribute_values(":pause", AttributeValue::S(PAUSE.to_owned()))
+        };
+        let longer = change()
+            .update_expression("SET #owner = :pause, #until = :until")
+            .condition_expression("#owner IN (:owner, :pause) AND #until < :until")
+            .expression_attribute_names("#until", "until")
+            .expression_attribute_values(":until", AttributeValue::N(until.to_string()));
+        // Another invocation of this execution may be at work until its lease ends.
+        let as_long = change()
+            .update_expression("SET #owner = :pause")
+            .condition_expression("#owner = :owner");
+        for attempt in [longer, as_long] {
+            match attempt.send().await {
+                Ok(_) => return Ok(()),
+                Err(SdkError::ServiceError(service))
+                    if matches!(
+                        service.err(),
+                        UpdateItemError::ConditionalCheckFailedException(_)
+                    ) => {}
+                Err(error) => {
+                    return Err(aws_error(format!("pausing mailbox {mailbox}"), error));
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn release(&self, mailbox: &MailboxId, owner: &str) -> Result<(), Error> {

@@ -45,7 +45,7 @@ impl<S: SecretSource> Mesh<S> {
         self
     }
 
-    /// Runs the operation, and once more with fresh secrets when MESH refuses those that we have had for a while.
+    /// Runs the operation, and once more with fresh secrets when those that we have had for a while are refused by MESH, or can't be used.
     ///
     /// # Errors
     /// The operation's error in our terms; `InvalidConfiguration` when secrets are missing or can't be used.
@@ -73,13 +73,22 @@ impl<S: SecretSource> Mesh<S> {
         Fut: Future<Output = Result<T, mesh_client::Error>> + Send,
     {
         let known = self.secrets.get(id, std::time::Duration::MAX).await?;
-        let result = operation(self.open_once(id, &known).await?).await;
-        if !matches!(&result, Err(error) if refused(error)) {
-            return Ok(result);
+        let result = match self.open_once(id, &known).await {
+            Ok(mailbox) => Ok(operation(mailbox).await),
+            Err(unusable) => Err(unusable),
+        };
+        // Read between two changes, a key and a certificate need not belong together.
+        let outdated = match &result {
+            Ok(Ok(_)) => false,
+            Ok(Err(error)) => refused(error),
+            Err(_) => true,
+        };
+        if !outdated {
+            return result;
         }
         let renewed = self.secrets.get(id, FRESH).await?;
         if renewed.read_at() == known.read_at() {
-            return Ok(result);
+            return result;
         }
         Ok(operation(self.open_once(id, &renewed).await?).await)
     }
@@ -207,8 +216,155 @@ fn refused(error: &mesh_client::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secrets::FRESH;
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
+    use hyper_util::rt::TokioIo;
     use mesh_client::SecretString;
     use std::collections::HashMap;
+    use std::convert::Infallible;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    // MESH whose answers have these statuses, in turn; and those that nobody has asked for yet.
+    async fn mesh_that_answers(statuses: &[u16]) -> (String, Arc<Mutex<Vec<u16>>>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let left = Arc::new(Mutex::new(statuses.to_vec()));
+        let script = Arc::clone(&left);
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let script = Arc::clone(&script);
+                let service = service_fn(move |_: Request<Incoming>| {
+                    let status = script.lock().unwrap().remove(0);
+                    async move {
+                        let answer = Response::builder().status(status);
+                        // A handshake's answer is empty; a refusal has to look like MESH's.
+                        let body = match status {
+                            200 => "",
+                            _ => r#"{"detail":[{"event":"","code":"","msg":"Forbidden"}]}"#,
+                        };
+                        Ok::<_, Infallible>(answer.body(Full::<Bytes>::from(body)).unwrap())
+                    }
+                });
+                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+            }
+        });
+        (url, left)
+    }
+
+    // Certificates and key, then other ones from the second read on.
+    struct Rotated {
+        reads: Arc<Mutex<usize>>,
+        before: [String; 3],
+        after: [String; 3],
+    }
+
+    impl SecretSource for Rotated {
+        async fn read(&self, names: &[String]) -> Result<HashMap<String, SecretString>, Error> {
+            let mut reads = self.reads.lock().unwrap();
+            *reads += 1;
+            let [ca, certificate, key] = if *reads == 1 {
+                &self.before
+            } else {
+                &self.after
+            };
+            let value = |name: &str| {
+                SecretString::from(match name {
+                    _ if name.ends_with("MESH_CA_CERT") => ca.clone(),
+                    _ if name.ends_with("MESH_CLIENT_CERT") => certificate.clone(),
+                    _ if name.ends_with("MESH_CLIENT_KEY") => key.clone(),
+                    _ => format!("password {reads}"),
+                })
+            };
+            Ok(names
+                .iter()
+                .map(|name| (name.clone(), value(name)))
+                .collect())
+        }
+
+        fn describe(&self, names: &[String]) -> String {
+            names.join(", ")
+        }
+    }
+
+    // A certificate of its own CA, and its key.
+    fn pair() -> [String; 3] {
+        let made = rcgen::generate_simple_self_signed(vec!["client".to_owned()]).unwrap();
+        let certificate = made.cert.pem();
+        [
+            certificate.clone(),
+            certificate,
+            made.signing_key.serialize_pem(),
+        ]
+    }
+
+    // Two handshakes after a time each; what each comes to, how often secrets were read, and what MESH was not asked.
+    async fn shaken(
+        before: [String; 3],
+        after: [String; 3],
+        waits: [Duration; 2],
+        answers: &[u16],
+    ) -> ([Result<(), &'static str>; 2], usize, Vec<u16>) {
+        let (url, left) = mesh_that_answers(answers).await;
+        let settings = MeshSettings {
+            url,
+            secrets_prefix: "/m".to_owned(),
+            ..MeshSettings::default()
+        };
+        let reads = Arc::default();
+        let mesh = Mesh::new(
+            settings,
+            Rotated {
+                reads: Arc::clone(&reads),
+                before,
+                after,
+            },
+        );
+        let mailbox = "X26ABC1".parse().unwrap();
+        let mut results = [Ok(()), Ok(())];
+        for (wait, result) in waits.into_iter().zip(&mut results) {
+            tokio::time::pause();
+            tokio::time::advance(wait).await;
+            tokio::time::resume();
+            *result = mesh
+                .call(&mailbox, async |mailbox| mailbox.handshake().await)
+                .await
+                .map_err(|error| error.name());
+        }
+        let reads = *reads.lock().unwrap();
+        let left = left.lock().unwrap().clone();
+        (results, reads, left)
+    }
+
+    const LATER: Duration = Duration::from_secs(FRESH.as_secs() + 1);
+
+    #[tokio::test]
+    async fn a_refusal_is_answered_with_fresh_secrets_if_ours_are_old() {
+        let one = pair();
+        let waits = [Duration::ZERO, LATER];
+        let (results, reads, left) =
+            shaken(one.clone(), one.clone(), waits, &[200, 403, 200]).await;
+        assert_eq!((results, reads, left), ([Ok(()), Ok(())], 2, vec![]));
+        // What was read a moment ago is not read again.
+        let waits = [Duration::ZERO, Duration::from_secs(1)];
+        let (results, reads, _) = shaken(one.clone(), one, waits, &[200, 403]).await;
+        assert_eq!((results, reads), ([Ok(()), Err("NotAuthorised")], 1));
+    }
+
+    #[tokio::test]
+    async fn a_key_and_a_certificate_of_two_pairs_are_read_again() {
+        let (old, new) = (pair(), pair());
+        let half = [old[0].clone(), old[1].clone(), new[2].clone()];
+        let waits = [Duration::ZERO, LATER];
+        let (results, reads, left) = shaken(half, new, waits, &[200]).await;
+        assert_eq!(
+            (results, reads, left),
+            ([Err("InvalidConfiguration"), Ok(())], 2, vec![])
+        );
+    }
 
     struct Rubbish;
 

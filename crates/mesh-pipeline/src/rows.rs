@@ -84,7 +84,7 @@ pub struct Row {
     pub timestamp: Option<String>,
     /// ISO 8601: when the row was changed last.
     pub updated_at: Option<String>,
-    /// ISO 8601: when tracking last found the received message still waiting in MESH.
+    /// ISO 8601: when tracking last asked MESH about the received message.
     pub checked_at: Option<String>,
     /// Epoch seconds: when DynamoDB may delete a closed row.
     pub expires_at: Option<i64>,

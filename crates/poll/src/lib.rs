@@ -6,7 +6,7 @@ mod settings;
 use std::collections::{HashMap, HashSet};
 
 use mesh_client::{MailboxId, MessageId};
-use mesh_pipeline::lease::Leases;
+use mesh_pipeline::lease::{Leases, kept_pause};
 use mesh_pipeline::rows::{KnownRows, Row, Status};
 use mesh_pipeline::state::{Batch, Invocation, Pending, PollBody, PollRequest, PollResponse};
 use mesh_pipeline::{Error, Fault, clock, layout};
@@ -56,7 +56,7 @@ pub async fn handle<I: Inbox, L: Leases, R: KnownRows>(
         return Ok(nothing(mailbox));
     }
     let found = collect(poll, &mailbox).await;
-    if let Some(pause) = found.as_ref().err().and_then(Error::retry_after) {
+    if let Some(pause) = found.as_ref().err().and_then(kept_pause) {
         return pause_for(poll, &mailbox, &invocation, pause).await;
     }
     if !matches!(&found, Ok(found) if !found.is_empty()) {
@@ -90,9 +90,6 @@ pub async fn handle<I: Inbox, L: Leases, R: KnownRows>(
     })
 }
 
-// A longer one is cut short: MESH may have meant it for others, and a mailbox must not be forgotten for days.
-const LONGEST_PAUSE: std::time::Duration = std::time::Duration::from_hours(1);
-
 // MESH asks to be left alone for longer than a call waits: the lease keeps every execution away until then.
 async fn pause_for<I, L: Leases, R>(
     poll: &Poll<I, L, R>,
@@ -100,9 +97,8 @@ async fn pause_for<I, L: Leases, R>(
     invocation: &Invocation,
     pause: std::time::Duration,
 ) -> Result<PollResponse, Error> {
-    let pause = pause.min(LONGEST_PAUSE);
     poll.leases
-        .take(mailbox, &invocation.execution, clock::now() + pause)
+        .pause(mailbox, &invocation.execution, clock::now() + pause)
         .await?;
     warn!(logReference = "MESHPOLL0003", %mailbox, seconds = pause.as_secs(), "left alone, as MESH asks");
     Ok(nothing(mailbox.clone()))
@@ -136,11 +132,21 @@ async fn collect<I: Inbox, L, R: KnownRows>(
     let max_results = u32::try_from(limit.max(10)).unwrap_or(10);
     let mut listing = Listing::default();
     let mut seen = HashSet::new();
+    let mut links = HashSet::new();
     let mut page = poll.inbox.page(mailbox, max_results, None).await?;
     loop {
         listing.listed += page.messages.len() + page.unusable;
         listing.unusable += page.unusable;
         page.messages.retain(|id| seen.insert(id.clone()));
+        // Links that lead on and on to nothing new would never end.
+        let new = !page.messages.is_empty() || page.unusable > 0;
+        let known_link = page
+            .next
+            .as_ref()
+            .is_some_and(|next| !links.insert(next.clone()));
+        if !new || known_link {
+            page.next = None;
+        }
         let rows = if page.messages.is_empty() {
             HashMap::default()
         } else {
@@ -148,8 +154,17 @@ async fn collect<I: Inbox, L, R: KnownRows>(
         };
         for id in page.messages {
             let row = rows.get(&layout::inbound_row(&id));
+            if row.is_some_and(|row| row.status.is_none()) {
+                error!(
+                    logReference = "MESHPOLL0004",
+                    %mailbox,
+                    message_id = %id,
+                    "left out: its row can't be read; remove or correct it"
+                );
+                continue;
+            }
             if row.is_some_and(|row| waits(row, poll.settings.max_attempts)) {
-                warn!(%mailbox, message_id = %id, "left out: its row says not before a later time, or can't be read");
+                warn!(%mailbox, message_id = %id, "left out: its row says not before a later time");
                 continue;
             }
             if listing.len() == limit {
@@ -168,16 +183,24 @@ async fn collect<I: Inbox, L, R: KnownRows>(
                 listing.more = true;
                 return Ok(listing);
             }
-            Some(next) => page = poll.inbox.page(mailbox, max_results, Some(&next)).await?,
+            Some(next) => match poll.inbox.page(mailbox, max_results, Some(&next)).await {
+                Ok(next) => page = next,
+                // What was found can be worked on, unless MESH wants to be left alone.
+                Err(failure) if !listing.is_empty() && failure.retry_after().is_none() => {
+                    warn!(%mailbox, error_name = failure.name(), error = failure.chain(), "the inbox's next page is left for the next poll");
+                    listing.more = true;
+                    return Ok(listing);
+                }
+                Err(failure) => return Err(failure),
+            },
             None => return Ok(listing),
         }
     }
 }
 
 fn waits(row: &Row, max_attempts: u32) -> bool {
-    let unreadable = row.status.is_none();
     let not_before = row.not_before(max_attempts);
-    unreadable || not_before.is_some_and(|time| time > clock::now())
+    not_before.is_some_and(|time| time > clock::now())
 }
 
 fn batches(mailbox: &MailboxId, found: &Listing, size: usize) -> Vec<Batch> {

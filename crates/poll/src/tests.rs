@@ -6,13 +6,15 @@ use std::fmt::{Debug, Write};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mesh_client::{InboxPage, MailboxId, MessageId, NextPage};
+use mesh_client::{InboxPage, MailboxId, MeshClient, MessageId, NextPage, RetryPolicy};
 use mesh_pipeline::lease::Leases;
 use mesh_pipeline::rows::{KnownRows, Row, Status};
 use mesh_pipeline::settings::{MeshSettings, RowSettings};
 use mesh_pipeline::state::{Invocation, PollRequest};
 use mesh_pipeline::{Error, Fault, clock};
 use time::OffsetDateTime;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tracing::field::Field;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -57,6 +59,10 @@ impl Leases for Lease {
         *self.until.lock().unwrap() = Some(until);
         Ok(!self.anothers)
     }
+    async fn pause(&self, _: &MailboxId, _: &str, until: OffsetDateTime) -> Result<(), Error> {
+        *self.until.lock().unwrap() = Some(until);
+        Ok(())
+    }
     async fn release(&self, _: &MailboxId, _: &str) -> Result<(), Error> {
         self.held.store(false, Ordering::SeqCst);
         Ok(())
@@ -92,7 +98,10 @@ fn poll(ids: &[&str]) -> Poll<Waiting, Lease, Rows> {
     }
 }
 
-async fn run(poll: &Poll<Waiting, Lease, Rows>, request: &str) -> Result<serde_json::Value, Error> {
+async fn run<I: Inbox>(
+    poll: &Poll<I, Lease, Rows>,
+    request: &str,
+) -> Result<serde_json::Value, Error> {
     let request: PollRequest = serde_json::from_str(request).unwrap();
     let invocation = Invocation {
         execution: "execution".to_owned(),
@@ -150,7 +159,8 @@ async fn messages_begun_before_go_last_one_by_one_and_poison_waits() {
 }
 
 #[tokio::test]
-async fn a_row_that_can_not_be_read_is_in_the_way_of_no_other() {
+async fn a_row_that_can_not_be_read_is_told_of_and_in_the_way_of_no_other() {
+    let _guard = tracing::subscriber::set_default(Errors);
     let poll = poll(&["broken", "good"]);
     let row = Row {
         id: "in#broken".to_owned(),
@@ -159,6 +169,12 @@ async fn a_row_that_can_not_be_read_is_in_the_way_of_no_other() {
     poll.rows.0.lock().unwrap().insert(row.id.clone(), row);
     let answer = run(&poll, REQUEST).await.unwrap();
     assert_eq!(batches(&answer), [["good"]]);
+    // An alarm counts it.
+    let errors = ERRORS.take();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    for part in ["MESHPOLL0004", "X26ABC1", "broken"] {
+        assert!(errors[0].contains(part), "{errors:?}");
+    }
 }
 
 #[tokio::test]
@@ -266,4 +282,114 @@ async fn ids_that_can_not_be_used_are_told_of_and_in_the_way_of_no_other() {
     let answer = run(&poll, REQUEST).await.unwrap();
     assert_eq!(answer["statusCode"], 204);
     assert!(!poll.leases.held.load(Ordering::SeqCst));
+}
+
+// A mailbox of MESH's whose pages are answered in turn, the last one again and again.
+struct Pages(mesh_client::Mailbox);
+
+impl Inbox for Pages {
+    async fn handshake(&self, _: &MailboxId) -> Result<(), Error> {
+        Ok(())
+    }
+    async fn page(
+        &self,
+        _: &MailboxId,
+        max_results: u32,
+        after: Option<&NextPage>,
+    ) -> Result<InboxPage, Error> {
+        let page = match after {
+            None => self.0.inbox(max_results).await,
+            Some(next) => self.0.inbox_next(next).await,
+        };
+        page.map_err(|error| {
+            let asked = error.retry_after();
+            Error::MeshUnavailable(Fault::new("a page failed").because(error).after(asked))
+        })
+    }
+}
+
+// An error is a failure of MESH's that asks for a pause of so many seconds, or for none.
+async fn pages(script: &[Result<&str, u64>]) -> Poll<Pages, Lease, Rows> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let answers: Vec<_> = script
+        .iter()
+        .map(|page| match page {
+            Ok(body) => format!("200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()),
+            Err(0) => "500 Fault\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            Err(pause) => {
+                format!("503 Busy\r\nRetry-After: {pause}\r\nContent-Length: 0\r\n\r\n")
+            }
+        })
+        .collect();
+    tokio::spawn(async move {
+        let mut answers = answers.into_iter().peekable();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(stream.read_u8().await.unwrap());
+            }
+            let answer = answers.next().unwrap();
+            if answers.peek().is_none() {
+                answers = vec![answer.clone()].into_iter().peekable();
+            }
+            let answer = format!(
+                "HTTP/1.1 {}",
+                answer.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n")
+            );
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    let client = MeshClient::builder(&url).retry(RetryPolicy::none()).build();
+    let mailbox =
+        client
+            .unwrap()
+            .mailbox("X26ABC1".parse().unwrap(), "password".into(), "key".into());
+    let Poll {
+        leases,
+        rows,
+        settings,
+        ..
+    } = poll(&[]);
+    Poll {
+        inbox: Pages(mailbox),
+        leases,
+        rows,
+        settings,
+    }
+}
+
+const FIRST: &str =
+    r#"{"messages":["1"],"links":{"next":"/messageexchange/X26ABC1/inbox?continue_from=a"}}"#;
+const SECOND: &str =
+    r#"{"messages":["2"],"links":{"next":"/messageexchange/X26ABC1/inbox?continue_from=b"}}"#;
+
+#[tokio::test]
+async fn a_page_that_fails_leaves_those_before_it() {
+    let poll = pages(&[Ok(FIRST), Ok(SECOND), Err(0)]).await;
+    let answer = run(&poll, REQUEST).await.unwrap();
+    assert_eq!(batches(&answer), [["1", "2"]]);
+    assert_eq!(answer["body"]["more"], true);
+    assert!(poll.leases.held.load(Ordering::SeqCst));
+    // Unless MESH asks for a pause, or nothing was found before.
+    let poll = pages(&[Ok(FIRST), Err(600)]).await;
+    let answer = run(&poll, REQUEST).await.unwrap();
+    assert_eq!(answer["statusCode"], 204);
+    let poll = pages(&[Err(0)]).await;
+    let error = run(&poll, REQUEST).await.unwrap_err();
+    assert_eq!(error.name(), "MeshUnavailable");
+}
+
+#[tokio::test]
+async fn links_that_lead_to_nothing_new_are_not_followed_for_ever() {
+    let empty = FIRST.replace(r#""1""#, "");
+    let unusable = FIRST.replace(r#""1""#, r#""\u0000""#);
+    for last in [FIRST, &empty, &unusable] {
+        let poll = pages(&[Ok(FIRST), Ok(last)]).await;
+        let work = tokio::time::timeout(std::time::Duration::from_secs(10), run(&poll, REQUEST));
+        let answer = work.await.unwrap().unwrap();
+        assert_eq!(batches(&answer), [["1"]]);
+        assert_eq!(answer["body"]["more"], false);
+    }
 }

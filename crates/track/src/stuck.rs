@@ -18,12 +18,19 @@ pub(crate) const SETTLED: Duration = Duration::hours(1);
 // A message that polling leaves alone, for whatever reason, is asked for so often.
 const CHECK_AGAIN: Duration = Duration::hours(6);
 
+// The longest pause of MESH's that is kept.
+const ACKNOWLEDGE_AGAIN: Duration = Duration::hours(1);
+
 impl<M: Mailboxes, R: Rows, E: Sends> Track<M, R, E> {
     /// Brings a received message to its end; the event, if there is one to put first.
     pub(crate) async fn finish(&self, row: &Row) -> Result<Option<(Entry, Announced)>, Error> {
         match row.status {
             Some(Status::Received) if row.announced == Some(true) => {
-                self.acknowledge(row).await.map(|()| None)
+                if !older(row.checked_at.as_ref(), ACKNOWLEDGE_AGAIN) {
+                    return Ok(None);
+                }
+                let result = self.acknowledge(row).await;
+                self.note(row, result).await
             }
             Some(Status::Received) if older(row.updated_at.as_ref(), SETTLED) => {
                 Ok(Some(self.tell_of_received(row)))
@@ -32,10 +39,19 @@ impl<M: Mailboxes, R: Rows, E: Sends> Track<M, R, E> {
                 if older(row.updated_at.as_ref(), SETTLED)
                     && older(row.checked_at.as_ref(), CHECK_AGAIN) =>
             {
-                self.check(row).await.map(|()| None)
+                let result = self.check(row).await;
+                self.note(row, result).await
             }
             _ => Ok(None),
         }
+    }
+
+    // Of a mailbox whose password is gone each run would fail, and one that MESH wants left alone would be asked by each.
+    async fn note<T>(&self, row: &Row, result: Result<(), Error>) -> Result<Option<T>, Error> {
+        if result.is_err() {
+            self.rows.unanswered(row).await?;
+        }
+        result.map(|()| None)
     }
 
     fn tell_of_received(&self, row: &Row) -> (Entry, Announced) {
@@ -75,16 +91,16 @@ impl<M: Mailboxes, R: Rows, E: Sends> Track<M, R, E> {
             let poison = row.attempts.unwrap_or_default() >= self.settings.max_attempts;
             return self.rows.waits(row, poison).await;
         }
-        let gone = Error::MessageGone(Fault::new(
-            "MESH no longer has the message, and it was not stored here; another system may have taken it, or it expired: ask its sender",
-        ));
+        let gone = Error::MessageGone(Fault::new(format!(
+            "MESH no longer has the message, and its row knows of no object; look below inbound/{mailbox}/ for {message} (an object's mex-messageid) before you ask its sender: it may have been stored, taken by another system, or expired"
+        )));
         self.rows.lost(row, &gone).await?;
         warn!(
             logReference = "MESHTRACK0009",
             row = row.id,
             %mailbox,
             message_id = %message,
-            "no longer in MESH, and not stored"
+            "no longer in MESH, and its row knows of no object"
         );
         Ok(())
     }

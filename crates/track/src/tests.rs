@@ -124,6 +124,13 @@ impl StuckRows for World {
         Ok(())
     }
 
+    async fn unanswered(&self, row: &Row) -> Result<(), Error> {
+        self.change(&row.id, |row| {
+            row.checked_at = Some(clock::iso(clock::now()));
+        });
+        Ok(())
+    }
+
     async fn lost(&self, row: &Row, error: &Error) -> Result<(), Error> {
         self.change(&row.id, |row| {
             row.status = Some(Status::Gone);
@@ -234,9 +241,12 @@ impl Mailboxes for World {
         }
     }
 
-    async fn holds(&self, _: &MailboxId, message: &MessageId) -> Result<bool, Error> {
+    async fn holds(&self, mailbox: &MailboxId, message: &MessageId) -> Result<bool, Error> {
         let mut state = self.state();
         state.asked.push(message.to_string());
+        if state.refused == Some(mailbox.as_str()) {
+            return Err(Error::NotAuthorised(Fault::new("password")));
+        }
         Ok(state.holds.contains(&message.to_string()))
     }
 
@@ -504,9 +514,26 @@ async fn an_acknowledgement_that_mesh_refuses_is_noted_and_counted() {
     world.state().refused = Some("X26ABC1");
     let (answer, _) = tick(&track).await;
     assert_eq!(answer.tick.failed, 1);
-    let row = world.row(&row);
-    assert_eq!(row.status, Some(Status::Received));
-    assert!(row.error.unwrap().starts_with("NotAuthorised"));
+    let noted = world.row(&row);
+    assert_eq!(noted.status, Some(Status::Received));
+    assert!(noted.error.unwrap().starts_with("NotAuthorised"));
+    // MESH is left alone for an hour, which is as long as it may ask for.
+    assert_eq!(tick(&track).await.0.tick.failed, 0);
+    world.change(&row, |row| {
+        row.checked_at = Some(ago(Duration::minutes(61)));
+    });
+    assert_eq!(tick(&track).await.0.tick.failed, 1);
+}
+
+#[tokio::test]
+async fn a_mailbox_that_refuses_us_fails_one_tick_and_not_each() {
+    let (world, track) = track();
+    let row = stuck(&world, Status::Receiving, 61);
+    world.state().refused = Some("X26ABC1");
+    assert_eq!(tick(&track).await.0.tick.failed, 1);
+    assert_eq!(tick(&track).await.0.tick.failed, 0);
+    assert_eq!(world.state().asked, ["M1"]);
+    assert_eq!(world.row(&row).status, Some(Status::Receiving));
 }
 
 #[tokio::test]
@@ -516,7 +543,10 @@ async fn a_message_that_was_begun_and_is_gone_is_closed() {
     tick(&track).await;
     let row = world.row(&row);
     assert_eq!((row.status, row.due), (Some(Status::Gone), None));
-    assert!(row.error.unwrap().starts_with("MessageGone"));
+    let error = row.error.unwrap();
+    assert!(error.starts_with("MessageGone"), "{error}");
+    // It may have been stored all the same, by a worker that died before it could say so.
+    assert!(error.contains("below inbound/X26ABC1/ for M1"), "{error}");
     assert!(row.expires_at.is_some());
 }
 

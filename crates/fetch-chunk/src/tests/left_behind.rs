@@ -84,27 +84,73 @@ async fn an_upload_that_the_row_knows_is_gone_on_with() {
 
 #[tokio::test(start_paused = true)]
 async fn a_message_that_can_not_be_stored_leaves_no_upload() {
-    let mut fetch = world(false, 20 * MIB);
-    dies(&fetch, "complete").await;
-    // It is shorter than it was, as no message of MESH's can be.
-    let shorter = vec![bytes(9 * MIB, 1)];
-    fetch.messages.messages.insert("m".to_owned(), shorter);
-    fetch.rows.change(&"m".parse().unwrap(), |row| {
-        row.next_part = Some(3);
-        row.skip = Some(16 * MIB as u64);
-    });
-    let response = run(&fetch).await;
-    assert_eq!(response.failed[0].error, "InvalidMessage");
-    assert_eq!(uploads(&fetch), 0);
-    // MESH no longer has it at all.
-    let mut fetch = world(false, 20 * MIB);
-    dies(&fetch, "complete").await;
-    fetch.messages.messages.clear();
-    run(&fetch).await;
-    assert_eq!(uploads(&fetch), 1, "MESH's list may be late");
-    run(&fetch).await;
-    assert_eq!(fetch.rows.of("m").status, Some(Status::Gone));
-    assert_eq!(uploads(&fetch), 0);
+    for by_name in [false, true] {
+        let mut fetch = world(by_name, 20 * MIB);
+        dies(&fetch, "complete").await;
+        // It is shorter than it was, as no message of MESH's can be.
+        let shorter = vec![bytes(9 * MIB, 1)];
+        fetch.messages.messages.insert("m".to_owned(), shorter);
+        fetch.rows.change(&"m".parse().unwrap(), |row| {
+            row.next_part = Some(3);
+            row.skip = Some(16 * MIB as u64);
+        });
+        let response = run(&fetch).await;
+        assert_eq!(response.failed[0].error, "InvalidMessage");
+        assert_eq!(uploads(&fetch), 0, "{by_name}");
+        // MESH no longer has it at all.
+        let mut fetch = world(by_name, 20 * MIB);
+        dies(&fetch, "complete").await;
+        fetch.messages.messages.clear();
+        run(&fetch).await;
+        assert_eq!(uploads(&fetch), 1, "MESH's list may be late");
+        run(&fetch).await;
+        assert_eq!(fetch.rows.of("m").status, Some(Status::Gone));
+        assert_eq!(uploads(&fetch), 0, "{by_name}");
+        // What was begun in the same attempt; another's under the same name is not ours to end.
+        let mut fetch = world(by_name, 9 * MIB);
+        let chunks = fetch.messages.messages.get_mut("m").unwrap();
+        chunks.push(bytes(1, 2));
+        fetch.messages.missing_chunk = Some(2);
+        let attributes = Attributes::default();
+        let key = "inbound/X26ABC2/marker.csv";
+        fetch.bucket.start(key, &attributes).await.unwrap();
+        let response = run(&fetch).await;
+        assert_eq!(response.failed[0].error, "InvalidMessage");
+        assert_eq!((uploads(&fetch), begun(&fetch)), (1, 2), "{by_name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_taken_away_long_ago_is_no_sign_of_what_is_delivered_now() {
+    for chunks in [vec![bytes(10, 1)], vec![bytes(20 * MIB, 1)], Vec::new()] {
+        let kind = if chunks.is_empty() { "ctl" } else { "dat" };
+        let case = format!("{kind}, {}", chunks.concat().len());
+        let fetch = fetch(&[("m", chunks)]);
+        // Of an earlier delivery, which no row knows any more.
+        let key = format!("inbound/X26ABC2/m.{kind}");
+        let mut attributes = Attributes::default();
+        let id = ("mex-messageid".to_owned(), "m".to_owned());
+        attributes.metadata.extend([id]);
+        fetch.bucket.store(&key, bytes(10, 1), &attributes);
+        fetch.bucket.delete(&key);
+        for versions in fetch.bucket.objects.lock().unwrap().values_mut() {
+            for version in versions.iter_mut().flatten() {
+                version.written_at = clock::now() - time::Duration::days(400);
+            }
+        }
+        let step = if case.ends_with("20971520") {
+            "part"
+        } else {
+            "put"
+        };
+        dies(&fetch, step).await;
+        if step == "part" {
+            fetch.bucket.uploads.lock().unwrap().clear();
+        }
+        assert_eq!(run(&fetch).await.stored_count, 1, "{case}");
+        assert_eq!(copies(&fetch), 2, "{case}");
+        assert!(fetch.bucket.current(&key).is_some(), "{case}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

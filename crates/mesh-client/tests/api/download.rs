@@ -7,11 +7,14 @@ use mesh_client::{Download, Error, MessageId, MessageType};
 use crate::server::{Answer, Does, Server, answer, mailbox};
 
 fn id() -> MessageId {
-    MessageId::try_from("20220228174323222_ABCDEF").unwrap()
+    MessageId::try_from(ID).unwrap()
 }
+
+const ID: &str = "20220228174323222_ABCDEF";
 
 fn message() -> Answer {
     answer(200)
+        .header("mex-messageid", ID)
         .header("mex-messagetype", "DATA")
         .header("mex-chunk-range", "1:1")
 }
@@ -145,8 +148,40 @@ async fn another_content_encoding_is_refused() {
 }
 
 #[tokio::test]
+async fn what_is_not_the_message_is_none() {
+    let page = answer(200)
+        .header("content-type", "text/html")
+        .body("<p>Back soon</p>");
+    let lower = ID.to_lowercase();
+    for (name, sent, taken) in [
+        ("a page", page.clone(), false),
+        (
+            "another message",
+            page.clone().header("mex-messageid", "0BDF"),
+            false,
+        ),
+        ("the message", page.header("mex-messageid", lower), true),
+    ] {
+        let server = Server::start([sent.into()]).await;
+        match server.mailbox().download(&id()).await {
+            Ok(_) => assert!(taken, "{name}"),
+            Err(error) => assert!(
+                !taken && matches!(error, Error::Malformed(_)),
+                "{name}: {error:?}"
+            ),
+        }
+    }
+}
+
+#[tokio::test]
 async fn chunks_have_their_own_paths() {
-    let chunk = |status, range| Does::from(answer(status).header("mex-chunk-range", range));
+    let chunk = |status, range| {
+        Does::from(
+            answer(status)
+                .header("mex-messageid", ID)
+                .header("mex-chunk-range", range),
+        )
+    };
     let server = Server::start([chunk(206, "1:3"), chunk(206, "2:3"), chunk(200, "3:3")]).await;
     let mailbox = server.mailbox();
     for number in 1..=3 {
@@ -162,6 +197,7 @@ async fn chunks_have_their_own_paths() {
 #[tokio::test]
 async fn a_report_is_headers_only() {
     let report = answer(200)
+        .header("mex-messageid", ID)
         .header("mex-messagetype", "REPORT")
         .header("mex-chunk-range", "1:0")
         .header("mex-statuscode", "14")

@@ -51,6 +51,7 @@ fn any_answer() -> impl Strategy<Value = Answer> {
         |(status, range, kind, encoding, packed, body)| {
             let body = if packed { gzip(&body) } else { body };
             let headers = [
+                ("mex-messageid", Some("1".to_owned())),
                 ("mex-chunk-range", range),
                 ("mex-messagetype", kind),
                 ("content-encoding", encoding),
@@ -157,6 +158,7 @@ fn peak_memory() -> usize {
 async fn a_bomb_is_read_no_further_than_the_limits() {
     let packed = |status| {
         answer(status)
+            .header("mex-messageid", "1")
             .header("content-encoding", "gzip")
             .body(bomb(r#"{"message":"#))
     };

@@ -147,10 +147,11 @@ pub trait ReceivingRows: Send + Sync {
         next_attempt_at: Option<OffsetDateTime>,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// MESH lists the message but does not have it.
+    /// MESH lists the message but does not have it; where it still lists it then, it is asked for again.
     fn gone(
         &self,
         message: &MessageId,
         error: &Error,
+        again_at: OffsetDateTime,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 }

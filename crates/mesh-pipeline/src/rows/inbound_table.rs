@@ -186,14 +186,16 @@ impl ReceivingRows for DynamoRows {
         self.change(uncounted).await.map(drop)
     }
 
-    async fn gone(&self, message: &MessageId, error: &Error) -> Result<(), Error> {
+    async fn gone(
+        &self,
+        message: &MessageId,
+        error: &Error,
+        again_at: OffsetDateTime,
+    ) -> Result<(), Error> {
         let change = Change::of(&inbound_row(message))
             .status(Status::Gone)
             .text("error", error.row_text())
-            .text(
-                "next_attempt_at",
-                clock::iso(clock::now() + REDELIVERY_AFTER),
-            )
+            .text("next_attempt_at", clock::iso(again_at))
             .number("expires_at", self.expiry())
             .remove(&["due"])
             .when_status(&[Status::Receiving], false);
@@ -213,6 +215,13 @@ impl StuckRows for DynamoRows {
         } else {
             change
         };
+        self.change(change).await.map(drop)
+    }
+
+    async fn unanswered(&self, row: &Row) -> Result<(), Error> {
+        let change = Change::unnoted(&row.id)
+            .text("checked_at", clock::iso(clock::now()))
+            .when_status(&[Status::Receiving, Status::Received], false);
         self.change(change).await.map(drop)
     }
 

@@ -10,6 +10,9 @@ pub trait StuckRows: Send + Sync {
     /// The message is still in MESH: polling goes on with it. `poison`: it has failed too often.
     fn waits(&self, row: &Row, poison: bool) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// The message is in MESH no more, and was not stored; the row is closed.
+    /// MESH could not be asked, or told: the row is left alone for a while.
+    fn unanswered(&self, row: &Row) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// The message is in MESH no more, and its row knows of no object; the row is closed.
     fn lost(&self, row: &Row, error: &Error) -> impl Future<Output = Result<(), Error>> + Send;
 }
