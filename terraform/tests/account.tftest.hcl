@@ -59,9 +59,4 @@ run "in_another_partition" {
     condition     = local.send_message_arn == "arn:aws-cn:states:eu-west-2:123456789012:stateMachine:demo-mesh-send-message"
     error_message = "ARNs have the provider's partition"
   }
-
-  assert {
-    condition     = strcontains(aws_sfn_state_machine.get_messages.definition, "arn:aws-cn:states:::lambda:invoke")
-    error_message = "the state machines, too"
-  }
 }
