@@ -192,7 +192,7 @@ class Ours(Subject):
         with self.start("fetch-chunk") as fetching, self.start("ack") as acknowledging:
 
             def fetch(batch):
-                work = batch | {"failed": []}
+                work = batch | {"failed": [], "rounds": 100}
                 while work["messages"]:
                     work = self.call(fetching, work)
                     if work["failed"]:

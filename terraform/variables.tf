@@ -322,11 +322,10 @@ variable "get_messages_page_limit" {
   default     = 500
   nullable    = false
 
-  # A message that failed before is a batch of its own, some 20 history events, and Step Functions
-  # ends an execution at 25,000.
+  # Step Functions takes 256 KiB between two states: 500 of the longest ids are a quarter of that.
   validation {
     condition     = var.get_messages_page_limit >= 1 && var.get_messages_page_limit <= 500 && floor(var.get_messages_page_limit) == var.get_messages_page_limit
-    error_message = "get_messages_page_limit must be a whole number from 1 to 500: more could let an execution pass Step Functions' 25,000 history events. Waiting messages beyond it start the next execution."
+    error_message = "get_messages_page_limit must be a whole number from 1 to 500, so that a page fits between two states of Step Functions. Waiting messages beyond it start the next execution."
   }
 }
 

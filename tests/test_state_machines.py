@@ -145,6 +145,26 @@ def limit(crate, name):
     return int(re.search(rf"const {name}: \w+ = ([\d_]+);", source)[1].replace("_", ""))
 
 
+def test_a_page_stays_under_20000_events_of_history():
+    machine = json.loads(render(templates()["get-messages.asl.json"]))["States"]
+    batch = machine["Fetch messages"]["ItemProcessor"]["States"]
+
+    def events(states, *names):
+        # Entered and exited; of a task three for each try, and of each kind of error as many as its retrier allows.
+        tries = [1 + sum(r.get("MaxAttempts", 3) for r in states[name].get("Retry", [])) for name in names if states[name]["Type"] == "Task"]
+        return 2 * len(names) + 3 * sum(tries)
+
+    rounds = events(batch, "Fetch batch", "Anything stored?", "Announce some", "Acknowledge some")
+    assert rounds == events(batch, "Fetch batch", "Anything stored?", "Announce", "Acknowledge")
+    assert rounds == limit("poll", "ROUND_EVENTS")
+    # Its iteration starts and ends, and one more state may end it.
+    assert limit("poll", "BATCH_EVENTS") == 2 + events(batch, "Batch failed")
+    assert limit("poll", "MAX_BATCHES") * (limit("poll", "BATCH_EVENTS") + rounds) <= limit("poll", "BATCHES_EVENTS")
+    # The execution starts and ends, and the Map starts and ends besides.
+    once = ("Poll mailbox", "Anything to fetch?", "Fetch messages", "Release lease", "More waiting?", "Start next", "Any failed?", "Messages failed")
+    assert limit("poll", "BATCHES_EVENTS") + 2 + 2 + events(machine, *once) < 20_000
+
+
 def test_a_tick_of_tracking_stays_under_20000_events_of_history():
     def task(failures):
         # Entered, exited, and scheduled, started, ended for each try.

@@ -108,6 +108,7 @@ where
     let mut response = FetchResponse {
         mailbox: mailbox.clone(),
         messages: Vec::new(),
+        rounds: batch.rounds.saturating_sub(1),
         stored: Vec::new(),
         stored_count: 0,
         failed: batch.failed,
@@ -168,6 +169,9 @@ where
                     response.events.push(event);
                 }
             }
+            Outcome::Unfinished(pending) if response.rounds == 0 => {
+                leave(fetch, &invocation.execution, &pending).await?;
+            }
             Outcome::Unfinished(pending) => response.messages.push(pending),
             // Nothing is lost by failing as a whole: the state machine waits, or names the cause.
             Outcome::Failed(_, error) if around => return Err(error),
@@ -176,6 +180,20 @@ where
     }
     response.stored_count = response.stored.len();
     Ok(response)
+}
+
+// Left to the next execution, which finds in the row where to go on. That is no attempt of a message that has come on.
+async fn leave<M, L, R: ReceivingRows, W, S>(
+    fetch: &Fetch<M, L, R, W, S>,
+    execution: &str,
+    pending: &Pending,
+) -> Result<(), Error> {
+    let message_id = &pending.message_id;
+    info!(logReference = "MESHFETCH0015", %message_id, "left to the next execution, whose history is empty");
+    if pending.stalled_seconds > 0 {
+        return Ok(());
+    }
+    fetch.rows.uncounted(message_id, execution).await
 }
 
 async fn destination<M, L, R, W: ObjectWriter, S: SecretSource>(

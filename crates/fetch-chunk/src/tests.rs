@@ -209,6 +209,12 @@ impl ReceivingRows for Rows {
         });
         Ok(())
     }
+    async fn uncounted(&self, message: &MessageId, _: &str) -> Result<(), Error> {
+        self.change(message, |row| {
+            row.attempts = row.attempts.map(|attempts| attempts - 1);
+        });
+        Ok(())
+    }
     async fn gone(
         &self,
         message: &MessageId,
@@ -517,6 +523,7 @@ fn batch(ids: &[&str]) -> Batch {
                 stalled_seconds: 0,
             })
             .collect(),
+        rounds: 10_000,
         failed: Vec::new(),
     }
 }
@@ -628,6 +635,46 @@ async fn a_worker_that_died_is_followed_by_one_that_goes_on() {
         .unwrap();
     assert_eq!(response.stored_count, 1, "{response:?}");
     assert!(object(&fetch, "m") == whole);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_round_of_an_execution_leaves_the_rest_to_the_next_one() {
+    let whole = bytes(40 * MIB, 1);
+    let mut fetch = fetch(&[("m", vec![whole.slice(..20 * MIB), whole.slice(20 * MIB..)])]);
+    fetch.messages.pace = Duration::from_secs(1);
+    for execution in 1..10 {
+        // 25 seconds of work: two parts at most, since what is stored of a chunk has to be read again.
+        let last = Batch {
+            rounds: 1,
+            ..batch(&["m"])
+        };
+        let response = handle(&fetch, invocation(70), last).await.unwrap();
+        assert_eq!((response.rounds, response.failed.len()), (0, 0));
+        assert!(response.messages.is_empty());
+        let row = fetch.rows.of("m");
+        if response.stored_count == 1 {
+            assert!(execution > 1);
+            assert!(object(&fetch, "m") == whole);
+            assert_eq!(*fetch.bucket.begun.lock().unwrap(), 1);
+            return;
+        }
+        assert_eq!(row.attempts, Some(0), "a part was stored");
+        assert_eq!(row.status, Some(Status::Receiving));
+    }
+    panic!("it goes on and on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_got_nowhere_in_its_last_round_has_had_an_attempt() {
+    let mut fetch = fetch(&[("m", vec![bytes(20 * MIB, 1)])]);
+    fetch.messages.stuck_after = Some(0);
+    let last = Batch {
+        rounds: 1,
+        ..batch(&["m"])
+    };
+    let response = handle(&fetch, invocation(70), last).await.unwrap();
+    assert!(response.messages.is_empty() && response.failed.is_empty());
+    assert_eq!(fetch.rows.of("m").attempts, Some(1));
 }
 
 #[tokio::test]

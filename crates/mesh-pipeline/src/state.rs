@@ -86,6 +86,8 @@ pub struct Batch {
     pub mailbox: MailboxId,
     /// The messages.
     pub messages: Vec<Pending>,
+    /// Invocations that this execution still has for them: its history is limited.
+    pub rounds: u32,
     /// What has failed so far; Fetch's own earlier output carries it along.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<Failed>,
@@ -155,6 +157,8 @@ pub struct FetchResponse {
     pub mailbox: MailboxId,
     /// What is left to fetch.
     pub messages: Vec<Pending>,
+    /// Invocations that are left for them.
+    pub rounds: u32,
     /// What this invocation has stored.
     pub stored: Vec<Stored>,
     /// How many that are.

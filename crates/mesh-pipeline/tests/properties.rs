@@ -142,6 +142,7 @@ proptest! {
             replaces,
         };
         let batch = Batch {
+            rounds: 1,
             mailbox,
             messages: ids
                 .iter()

@@ -90,6 +90,13 @@ pub async fn handle<I: Inbox, L: Leases, R: KnownRows>(
     })
 }
 
+// Step Functions ends an execution at 25,000 history events, and one should end by itself before 20,000. This many are a round of
+// a batch (fetch, choice, announce, acknowledge) whose every task is tried as often as it may be, and what a batch takes besides.
+const ROUND_EVENTS: usize = 83;
+const BATCH_EVENTS: usize = 4;
+const BATCHES_EVENTS: usize = 19_900;
+const MAX_BATCHES: usize = 220;
+
 // MESH asks to be left alone for longer than a call waits: the lease keeps every execution away until then.
 async fn pause_for<I, L: Leases, R>(
     poll: &Poll<I, L, R>,
@@ -118,6 +125,10 @@ impl Listing {
         self.first.is_empty() && self.again.is_empty()
     }
 
+    fn batches(&self, size: usize) -> usize {
+        self.first.len().div_ceil(size) + self.again.len()
+    }
+
     fn len(&self) -> usize {
         self.first.len() + self.again.len()
     }
@@ -128,6 +139,7 @@ async fn collect<I: Inbox, L, R: KnownRows>(
     mailbox: &MailboxId,
 ) -> Result<Listing, Error> {
     let limit = poll.settings.page_limit;
+    let size = poll.settings.batch_size;
     // MESH takes no smaller page than ten.
     let max_results = u32::try_from(limit.max(10)).unwrap_or(10);
     let mut listing = Listing::default();
@@ -167,15 +179,18 @@ async fn collect<I: Inbox, L, R: KnownRows>(
                 warn!(%mailbox, message_id = %id, "left out: its row says not before a later time");
                 continue;
             }
-            if listing.len() == limit {
+            let again = row.is_some_and(|row| {
+                row.status == Some(Status::Receiving) && row.attempts > Some(0)
+            });
+            let full = again || listing.first.len() % size == 0;
+            if listing.len() == limit || full && listing.batches(size) == MAX_BATCHES {
                 listing.more = true;
                 return Ok(listing);
             }
-            match row {
-                Some(row) if row.status == Some(Status::Receiving) && row.attempts > Some(0) => {
-                    listing.again.push(id);
-                }
-                _ => listing.first.push(id),
+            if again {
+                listing.again.push(id);
+            } else {
+                listing.first.push(id);
             }
         }
         match page.next {
@@ -204,6 +219,8 @@ fn waits(row: &Row, max_attempts: u32) -> bool {
 }
 
 fn batches(mailbox: &MailboxId, found: &Listing, size: usize) -> Vec<Batch> {
+    let events = BATCHES_EVENTS / found.batches(size).max(1);
+    let rounds = (events.saturating_sub(BATCH_EVENTS) / ROUND_EVENTS).max(1);
     let batch = |messages: &[MessageId]| Batch {
         mailbox: mailbox.clone(),
         messages: messages
@@ -214,6 +231,7 @@ fn batches(mailbox: &MailboxId, found: &Listing, size: usize) -> Vec<Batch> {
                 stalled_seconds: 0,
             })
             .collect(),
+        rounds: u32::try_from(rounds).unwrap_or(u32::MAX),
         failed: Vec::new(),
     };
     let first = found.first.chunks(size).map(batch);

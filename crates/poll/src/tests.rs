@@ -138,6 +138,33 @@ async fn a_page_becomes_batches_and_the_rest_is_announced() {
 }
 
 #[tokio::test]
+async fn an_execution_has_no_more_batches_and_rounds_than_its_history_holds() {
+    let ids: Vec<_> = (0..600).map(|n| format!("m{n}")).collect();
+    let ids: Vec<_> = ids.iter().map(String::as_str).collect();
+    for (again, batch_size, expected) in [(0, 10, 50), (0, 1, 220), (170, 10, 203), (400, 10, 220)] {
+        let mut poll = poll(&ids);
+        poll.settings.page_limit = 500;
+        poll.settings.batch_size = batch_size;
+        for id in &ids[..again] {
+            let row = Row {
+                attempts: Some(1),
+                status: Some(Status::Receiving),
+                ..Row::default()
+            };
+            poll.rows.0.lock().unwrap().insert(format!("in#{id}"), row);
+        }
+        let answer = run(&poll, REQUEST).await.unwrap();
+        let found = answer["body"]["batches"].as_array().unwrap();
+        assert_eq!(found.len(), expected, "{again} {batch_size}");
+        assert_eq!(answer["body"]["more"], true);
+        let rounds = found[0]["rounds"].as_u64().unwrap();
+        assert!(rounds >= 1);
+        let rounds = usize::try_from(rounds).unwrap();
+        assert!(expected * (BATCH_EVENTS + rounds * ROUND_EVENTS) <= BATCHES_EVENTS);
+    }
+}
+
+#[tokio::test]
 async fn messages_begun_before_go_last_one_by_one_and_poison_waits() {
     let poll = poll(&["poison", "again", "new", "stored"]);
     for (id, attempts, status) in [

@@ -147,6 +147,13 @@ pub trait ReceivingRows: Send + Sync {
         next_attempt_at: Option<OffsetDateTime>,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
+    /// The attempt of this execution is not counted: another one goes on with it.
+    fn uncounted(
+        &self,
+        message: &MessageId,
+        execution: &str,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
     /// MESH lists the message but does not have it; where it still lists it then, it is asked for again.
     fn gone(
         &self,

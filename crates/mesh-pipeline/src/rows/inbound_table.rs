@@ -176,8 +176,12 @@ impl ReceivingRows for DynamoRows {
         if error.counts_against_the_message() {
             return Ok(());
         }
+        self.uncounted(message, execution).await
+    }
+
+    async fn uncounted(&self, message: &MessageId, execution: &str) -> Result<(), Error> {
         // Taken off once: what this execution begins next is counted again.
-        let uncounted = Change::of(&id)
+        let uncounted = Change::of(&inbound_row(message))
             .add("attempts", -1)
             .remove(&["counted_by"])
             .when_status(&[Status::Receiving], false)
