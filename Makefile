@@ -55,6 +55,7 @@ lint: ## Formatting, clippy, dependencies, Terraform and state machine definitio
 	cd "$(ROOT)" && terraform fmt -check -recursive -diff terraform
 	"$(ROOT)tests/terraform-validate.sh"
 	"$(PYTHON_OF_TESTS)" "$(ROOT)scripts/module_docs.py" --check
+	"$(PYTHON_OF_TESTS)" "$(ROOT)scripts/costs.py" --check
 	"$$("$(ROOT)scripts/venv" tests/checkov)" "$(ROOT)tests/checkov/run.py"
 	"$(ROOT)tests/asl/lint.sh"
 
