@@ -285,6 +285,7 @@ mod tests {
                 {"message_id": "1", "next_chunk": 3, "skip": 1_048_576, "next_part": 5, "upload_id": "u", "key": "inbound/X26ABC1/1.dat"},
                 {"message_id": "2"}
             ],
+            "rounds": 3,
             "stored": [{"message_id": "0"}],
             "stored_count": 1,
             "failed": [{"message_id": "4", "error": "InvalidMessage"}],

@@ -179,9 +179,8 @@ async fn collect<I: Inbox, L, R: KnownRows>(
                 warn!(%mailbox, message_id = %id, "left out: its row says not before a later time");
                 continue;
             }
-            let again = row.is_some_and(|row| {
-                row.status == Some(Status::Receiving) && row.attempts > Some(0)
-            });
+            let again = row
+                .is_some_and(|row| row.status == Some(Status::Receiving) && row.attempts > Some(0));
             let full = again || listing.first.len() % size == 0;
             if listing.len() == limit || full && listing.batches(size) == MAX_BATCHES {
                 listing.more = true;

@@ -19,7 +19,7 @@ use tracing::field::Field;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-use super::{Inbox, Poll, Settings, handle};
+use super::{BATCH_EVENTS, BATCHES_EVENTS, Inbox, Poll, ROUND_EVENTS, Settings, handle};
 
 struct Waiting {
     ids: Result<Vec<MessageId>, &'static str>,
@@ -141,7 +141,8 @@ async fn a_page_becomes_batches_and_the_rest_is_announced() {
 async fn an_execution_has_no_more_batches_and_rounds_than_its_history_holds() {
     let ids: Vec<_> = (0..600).map(|n| format!("m{n}")).collect();
     let ids: Vec<_> = ids.iter().map(String::as_str).collect();
-    for (again, batch_size, expected) in [(0, 10, 50), (0, 1, 220), (170, 10, 203), (400, 10, 220)] {
+    for (again, batch_size, expected) in [(0, 10, 50), (0, 1, 220), (170, 10, 203), (400, 10, 220)]
+    {
         let mut poll = poll(&ids);
         poll.settings.page_limit = 500;
         poll.settings.batch_size = batch_size;
