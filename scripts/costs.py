@@ -80,7 +80,6 @@ def tables(text, prices):
         ("a million small messages received, one a poll", times("1 small message received", MILLION)),
         ("a million small objects sent", times("1 small object sent", MILLION)),
         ("an idle mailbox, a month of polls each minute", times("a poll that finds nothing", MINUTES)),
-        ("following up, a month of runs each five minutes", times("a follow-up that finds nothing", MINUTES / 5)),
         (f"100 GB received as one message: {parts:,} parts, {rounds} invocations", big),
     ]
     return "\n".join(lines(rows))

@@ -108,7 +108,7 @@ def others(stack):
             "use_s3_key_for_mex_filename": True,
             "cloudtrail_enabled": False,
             "accept_encoding": "identity",
-            "compression_level": 9,
+            "compression_level": 1,
             # Less than the messages of the tests.
             "memory": {"fetch_message_chunk": 128, "send_message_chunk": 128},
             "max_message_size": 200 * MIB,

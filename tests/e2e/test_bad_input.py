@@ -184,7 +184,7 @@ def test_a_message_that_is_listed_and_is_not_there(pipeline, mailbox, other, sta
     assert len(pipeline.stack.requests(path)) == 2
     Ageing(pipeline).row(row["id"])
     assert pipeline.poll(mailbox)[-1]["status"] == "SUCCEEDED"
-    assert received(pipeline, missing_id, missing) == []
+    assert received(pipeline, missing_id, missing, attempts=3) == []
 
 
 def test_a_password_that_is_changed_under_a_warm_function(pipeline, mailbox, other):

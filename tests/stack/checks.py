@@ -110,7 +110,7 @@ def sent(pipeline, key, version, message):
     return found + compare(f"message from {key} at MESH", headers, expected)
 
 
-def received(pipeline, message_id, message, dropped=()):
+def received(pipeline, message_id, message, dropped=(), attempts=1):
     """A message is in the bucket: object and metadata, row, event, and MESH's acknowledgement."""
     key = f"inbound/{message.recipient}/{message_id}.dat"
     if key not in pipeline.keys(f"inbound/{message.recipient}/"):
@@ -152,7 +152,7 @@ def received(pipeline, message_id, message, dropped=()):
         "chunks": message.chunks,
         "version_id": stored["VersionId"],
     }
-    return found + _closed(pipeline, key, message_id, common)
+    return found + _closed(pipeline, key, message_id, common, attempts)
 
 
 def report_received(pipeline, mailbox, message_id, headers, **columns):
@@ -180,12 +180,12 @@ def report_received(pipeline, mailbox, message_id, headers, **columns):
     return found + _closed(pipeline, key, message_id, common)
 
 
-def _closed(pipeline, key, message_id, common):
+def _closed(pipeline, key, message_id, common, attempts=1):
     row = pipeline.row(f"in#{message_id}") or {}
     expected = {
         "direction": "in",
         "status": "acknowledged",
-        "attempts": 1,
+        "attempts": attempts,
         "s3_bucket": pipeline.bucket,
         "s3_key": key,
         "error": None,

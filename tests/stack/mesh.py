@@ -58,7 +58,10 @@ def load_sandbox(shared_key):
         for name in MAILBOXES
     }
     from mesh_sandbox.api import app
+    from mesh_sandbox.dependencies import get_fernet, get_messaging
 
+    # Made when the first requests come, in threads: two that come at once would get a store each, and one message would vanish.
+    get_messaging(), get_fernet()
     return app
 
 
