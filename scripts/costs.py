@@ -24,7 +24,8 @@ PRICES = {
     "log_gb": 0.5985,
 }
 # What can't be counted but has to be assumed; the benchmark has the CPU's share.
-ASSUMED = {"seconds": 0.5, "memory_gb": 0.25, "log_bytes": 1_000, "mb_per_second": 50}
+# A write of a row is one of its indexes as well, a read of ten rows is ten.
+ASSUMED = {"write_units": 3, "read_units": 10, "seconds": 0.5, "memory_gb": 0.25, "log_bytes": 1_000, "mb_per_second": 50}
 MILLION = 1_000_000
 MINUTES = 730 * 60
 
@@ -41,7 +42,7 @@ def dollars(job, prices, seconds=ASSUMED["seconds"]):
     return {
         "Step Functions": job["transitions"] * prices["transition"] / MILLION,
         "Lambda": job["invocations"] * (prices["invocation"] / MILLION + seconds * ASSUMED["memory_gb"] * prices["gb_second"]),
-        "DynamoDB": (job["table writes"] * prices["table_write"] + job["table reads"] * prices["table_read"]) / MILLION,
+        "DynamoDB": (job["table writes"] * ASSUMED["write_units"] * prices["table_write"] + job["table reads"] * ASSUMED["read_units"] * prices["table_read"]) / MILLION,
         "S3 requests": (job["S3 writes"] * prices["s3_write"] + job["S3 reads"] * prices["s3_read"]) / MILLION,
         "EventBridge": job["events put"] * prices["event"] / MILLION,
         "logs": job["invocations"] * ASSUMED["log_bytes"] * prices["log_gb"] / 1e9,
