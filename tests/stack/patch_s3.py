@@ -69,7 +69,7 @@ def without_content(self, _):
     """moto lists versions from deep copies of all of a bucket's objects, each with a file of its own on the disk."""
     # It is made from the content when it is first asked for; what is being deleted has none any more.
     with contextlib.suppress(ValueError):
-        hash(self.etag)
+        _ = self.etag
     copied = object.__new__(type(self))
     copied.__dict__.update(self.__dict__, _value_buffer=None, disposed=True)
     return copied
