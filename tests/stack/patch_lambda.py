@@ -8,6 +8,7 @@ from urllib.parse import unquote
 from moto.awslambda import models
 from moto.awslambda.responses import LambdaResponse
 from moto.logs import logs_backends
+from moto.logs.models import LogsBackend
 
 from . import lambda_local
 from .patches import log
@@ -93,10 +94,16 @@ def echo_settings():
     models.LambdaFunction.update_configuration = update_configuration
 
 
+def leave_the_logs_out_of_copies():
+    """A published version is a copy of the function, with all logs of the account, while others write to them."""
+    LogsBackend.__deepcopy__ = lambda self, memo: self
+
+
 def apply(directory, way, workers, account_id, region):
     pool = lambda_local.Pool(directory, way, workers, Logs(account_id, region))
     asynchronous = ThreadPoolExecutor(8, "lambda")
     echo_settings()
+    leave_the_logs_out_of_copies()
 
     def run(fn, payload):
         return pool.invoke(function_of(fn), fn.code_bytes, payload)

@@ -1,6 +1,7 @@
 """The local AWS does what AWS does where moto by itself doesn't: S3, EventBridge, DynamoDB and the server itself."""
 
 import concurrent.futures
+import copy
 import json
 import os
 import signal
@@ -13,10 +14,12 @@ import botocore
 import pytest
 import requests
 from botocore.config import Config
+from moto.awslambda.models import LambdaFunction
 from moto.dynamodb.models import DynamoDBBackend
+from moto.logs import logs_backends
 from moto.ssm.models import ParameterDict
 from stack import aws as server
-from stack import patch_events, patches, servers
+from stack import patch_events, patch_lambda, patches, servers
 
 CREATED = {"source": ["aws.s3"], "detail-type": ["Object Created"]}
 
@@ -785,3 +788,10 @@ def test_a_query_meets_an_item_that_changes_meanwhile(monkeypatch):
     monkeypatch.setattr(DynamoDBBackend, "query", query)
     patches.query_while_items_change()
     assert DynamoDBBackend.query(None) == "found"
+
+
+def test_a_published_version_leaves_the_logs_where_they_are():
+    patch_lambda.leave_the_logs_out_of_copies()
+    function = LambdaFunction.__new__(LambdaFunction)
+    function.logs_backend = logs_backends["123456789012"][server.REGION]
+    assert copy.deepcopy(function).logs_backend is function.logs_backend
