@@ -135,9 +135,8 @@ def serve(directory, port):
     time_scale = float(os.environ.get("STACK_TIME_SCALE", "1"))
     default_user_config["stepfunctions"] = {"execute_state_machine": True}
     patches.refuse_unknown_actions()
-    patches.list_parameters_while_they_change()
     patches.keep_the_type_of_an_updated_attribute()
-    patches.query_while_items_change()
+    patches.answer_one_at_a_time()
     identities.apply(directory / "calls.jsonl")
     patch_s3.apply()
     patch_states.apply(url, time_scale)
@@ -148,8 +147,11 @@ def serve(directory, port):
     )
 
     class Handler(MotoRequestHandler):
-        # Headers and body are written one by one: the second would wait for the client's delayed acknowledgement.
+        # Of more than fits, the second write would wait for the client's delayed acknowledgement.
         disable_nagle_algorithm = True
+        # Headers and body arrive together. The AWS SDK for Go closes the connection between the two when they come before it has seen
+        # the end of its own request, and then Terraform sends it again, which creates a role twice.
+        wbufsize = 64 * 1024
 
         def log_request(self, *_):
             pass

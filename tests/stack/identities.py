@@ -16,7 +16,7 @@ from moto.core.authorization import ActionAuthenticatorMixin
 from moto.core.exceptions import JsonRESTError
 from moto.events.models import events_backends
 from moto.iam.exceptions import NotFoundException
-from moto.iam.models import iam_backends
+from moto.iam.models import IAMBackend, iam_backends
 from moto.s3.exceptions import S3AccessDeniedError
 from moto.s3.models import s3_backends
 from moto.secretsmanager.models import secretsmanager_backends
@@ -140,7 +140,13 @@ def documents(account, role_arn):
     return [document if isinstance(document, str) else json.dumps(document) for document in [*role.policies.values(), *attached]]
 
 
+def list_roles_while_they_change():
+    """A check of one role goes through all of them while Terraform makes others."""
+    IAMBackend.get_roles = lambda self: list(self.roles.values())
+
+
 def apply(path):
+    list_roles_while_they_change()
     file = open(path, "a", encoding="utf-8", buffering=1)
     lock, written = threading.Lock(), set()
 

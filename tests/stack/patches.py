@@ -7,11 +7,10 @@ import contextlib
 import json
 import logging
 import sys
+import threading
 
 from moto.core.responses import BaseResponse
-from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType, Item
-from moto.ssm.models import ParameterDict
 
 log = logging.getLogger("stack")
 
@@ -23,11 +22,6 @@ def replace_everywhere(old, new):
             for name, value in list(vars(module).items()):
                 if value is old:
                     setattr(module, name, new)
-
-
-def list_parameters_while_they_change():
-    """A listing of SSM's parameters fails where another request puts one meanwhile."""
-    ParameterDict.__iter__ = lambda self: iter(list(self.keys()))
 
 
 def keep_the_type_of_an_updated_attribute():
@@ -43,17 +37,16 @@ def keep_the_type_of_an_updated_attribute():
     Item.update_with_attribute_updates = update_with_attribute_updates
 
 
-def query_while_items_change():
-    """A query sorts by attributes that another request takes away meanwhile."""
-    original = DynamoDBBackend.query
+def answer_one_at_a_time():
+    """moto goes through its own lists while another request changes them, and fails. Services whose requests wait for something are not among these."""
+    locks = {service: threading.RLock() for service in ("cloudwatch", "dynamodb", "events", "iam", "kms", "logs", "secretsmanager", "ssm")}
+    original = BaseResponse.call_action
 
-    def query(self, *args, **kwargs):
-        for _ in range(10):
-            with contextlib.suppress(KeyError):
-                return original(self, *args, **kwargs)
-        return original(self, *args, **kwargs)
+    def call_action(self):
+        with locks.get(self.service_name, contextlib.nullcontext()):
+            return original(self)
 
-    DynamoDBBackend.query = query
+    BaseResponse.call_action = call_action
 
 
 def refuse_unknown_actions():

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import time
 import uuid
 
@@ -15,11 +16,11 @@ import pytest
 import requests
 from botocore.config import Config
 from moto.awslambda.models import LambdaFunction
-from moto.dynamodb.models import DynamoDBBackend
+from moto.core.responses import BaseResponse
+from moto.iam.models import iam_backends
 from moto.logs import logs_backends
-from moto.ssm.models import ParameterDict
 from stack import aws as server
-from stack import patch_events, patch_lambda, patches, servers
+from stack import identities, patch_events, patch_lambda, patches, servers
 
 CREATED = {"source": ["aws.s3"], "detail-type": ["Object Created"]}
 
@@ -97,6 +98,17 @@ def test_the_server_listens_on_loopback_only(aws):
         if fields[3] == "0A" and int(fields[1].split(":")[1], 16) == port
     }
     assert addresses == {"0100007F"}
+
+
+def test_headers_and_body_arrive_together(aws):
+    with socket.create_connection(("127.0.0.1", int(aws.url.rpartition(":")[2]))) as connection:
+        key = "AWS4-HMAC-SHA256 Credential=test/20260101/eu-west-2/events/aws4_request, SignedHeaders=host, Signature=none"
+        headers = f"Host: localhost\r\nAuthorization: {key}\r\nX-Amz-Target: AWSEvents.ListRules\r\nContent-Length: 2"
+        connection.sendall(f"POST / HTTP/1.1\r\n{headers}\r\n\r\n{{}}".encode())
+        answer = connection.makefile("rb").read()
+        assert b" 200 OK" in answer and b'"Rules"' in answer
+        # tcpi_data_segs_in of linux/tcp.h.
+        assert struct.unpack_from("I", connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 160), 152) == (1,)
 
 
 def test_the_server_calls_no_other_host(monkeypatch, caplog):
@@ -760,13 +772,6 @@ def test_a_trail_tells_of_nothing_that_it_does_not_select(aws, changed):
     queue.bodies(0)
 
 
-def test_parameters_are_listed_while_others_are_put():
-    patches.list_parameters_while_they_change()
-    parameters = ParameterDict("123456789012", server.REGION)
-    parameters["/first"] = []
-    assert [parameters.setdefault("/second", name) for name in parameters] == ["/first"]
-
-
 def test_an_updated_attribute_keeps_its_type(aws, table):
     client, key = aws.client("dynamodb"), {"id": {"S": "switch"}}
     client.put_item(TableName=table, Item=key | {"enabled": {"BOOL": False}})
@@ -776,18 +781,28 @@ def test_an_updated_attribute_keeps_its_type(aws, table):
     assert client.get_item(TableName=table, Key=key)["Item"]["enabled"] == {"BOOL": True}
 
 
-def test_a_query_meets_an_item_that_changes_meanwhile(monkeypatch):
-    calls = []
+def test_roles_are_listed_while_others_are_made():
+    identities.list_roles_while_they_change()
+    backend = iam_backends["123456789012"]["aws"]
+    backend.roles = {"first": "one"}
+    assert [backend.roles.setdefault("second", role) for role in backend.get_roles()] == ["one"]
 
-    def query(*_, **__):
-        calls.append(1)
-        if len(calls) < 3:
-            raise KeyError("due")
-        return "found"
 
-    monkeypatch.setattr(DynamoDBBackend, "query", query)
-    patches.query_while_items_change()
-    assert DynamoDBBackend.query(None) == "found"
+def test_requests_of_a_service_wait_for_each_other(monkeypatch):
+    inside = []
+
+    def answer(response):
+        inside.append(response)
+        time.sleep(0.02)
+        assert inside == [response]
+        inside.remove(response)
+        return "answered"
+
+    monkeypatch.setattr(BaseResponse, "call_action", answer)
+    patches.answer_one_at_a_time()
+    response = BaseResponse.__new__(BaseResponse)
+    response.service_name = "iam"
+    assert race(lambda _: BaseResponse.call_action(response), 5) == ["answered"] * 5
 
 
 def test_a_published_version_leaves_the_logs_where_they_are():
