@@ -187,6 +187,27 @@ def test_a_message_that_is_listed_and_is_not_there(pipeline, mailbox, other, sta
     assert received(pipeline, missing_id, missing, attempts=3) == []
 
 
+def test_a_message_that_was_gone_and_comes_in_the_same_execution(pipeline, mailbox, other):
+    """As Step Functions repeats a task whose answer it has lost."""
+    message = Message(other, mailbox, b"there after all")
+    message_id = message.send(pipeline.stack)
+    execution = f"{pipeline.machine('get-messages').replace('stateMachine', 'execution')}:lost-answer"
+    row = {"id": f"in#{message_id}", "message_id": message_id, "direction": "in", "mailbox": mailbox, "status": "gone"}
+    row |= {"execution": execution, "counted_by": execution, "timestamp": "2026-01-01T00:00:00.000Z"}
+    item = {name: {"S": value} for name, value in row.items()} | {"attempts": {"N": "2"}, "expires_at": {"N": "9999999999"}}
+    pipeline.stack.client("dynamodb").put_item(TableName=f"{pipeline.name}-messages", Item=item)
+    batch = {"mailbox": mailbox, "messages": [{"message_id": message_id}], "rounds": 1, "failed": []}
+    answer = pipeline.stack.client("lambda").invoke(
+        FunctionName=f"{pipeline.name}-fetch-message-chunk", Payload=json.dumps({"execution": execution, "request": batch})
+    )
+    answer = json.loads(answer["Payload"].read())
+    assert answer["stored"] == [{"message_id": message_id}]
+    row = pipeline.row(row["id"])
+    assert (row["status"], "expires_at" in row) == ("received", False)
+    assert pipeline.get(row["s3_key"])["Body"] == message.body
+    assert row["s3_key"] in json.dumps(answer["events"])
+
+
 def test_a_password_that_is_changed_under_a_warm_function(pipeline, mailbox, other):
     name = f"mailboxes/{mailbox}/MAILBOX_PASSWORD"
     # As MESH will have it from now on; what the function has read is another one.

@@ -65,6 +65,20 @@ def test_a_lost_answer_to_the_last_chunk_is_no_second_message(pipeline, sender, 
     assert [entry["status"] for entry in chunks] == [503, 423]
 
 
+# In between, something answers in MESH's place: of a chunk that got through, and of one that did not.
+@pytest.mark.parametrize("chunk", [3, 2], ids=["last", "earlier"])
+def test_a_gateways_refusal_of_a_chunk_is_no_word_of_mesh(pipeline, sender, other, chunk):
+    message = Message(sender, other, b"x" * 12 * MIB, content_type="text/plain", chunks=3)
+    path = f"/messageexchange/{sender}/outbox/[^/]+/{chunk}"
+    page = {"headers": {"content-type": "text/html"}, "body": "<html>Request blocked</html>"}
+    pipeline.stack.script("POST", path, status=400, late=chunk == 3, **page)
+    key, version = put(pipeline, sender, message)
+    row = pipeline.wait_sent(key, version, seconds=60)
+    assert sent(pipeline, key, version, message) == []
+    assert inbox(pipeline, other) == [row["message_id"]]
+    assert posts(pipeline, sender) == 1
+
+
 def test_what_can_not_be_known_is_held_for_an_operator(pipeline, sender, other):
     message = Message(sender, other, b"b", content_type="text/plain", headers={"mex-localid": "used-before"})
     for _ in range(2):

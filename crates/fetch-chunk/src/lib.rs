@@ -120,6 +120,13 @@ where
         .await?
     {
         info!(logReference = "MESHPOLL0002", %mailbox, "another execution has taken the mailbox over");
+        // Or it is left alone, as MESH asks. Neither is an attempt of what this execution has begun.
+        for Pending { message_id, .. } in &batch.messages {
+            fetch
+                .rows
+                .uncounted(message_id, &invocation.execution)
+                .await?;
+        }
         return Ok(response);
     }
     let destination = destination(fetch, &mailbox).await?;
@@ -235,6 +242,11 @@ where
     let message_id = pending.message_id.clone();
     if turn.pause.get().is_some() {
         let failure = Error::Throttled(Fault::new("MESH asks to be left alone"));
+        if pending.position.is_some()
+            && let Err(unnoted) = fetch.rows.uncounted(&message_id, turn.execution).await
+        {
+            error!(%message_id, error = unnoted.chain(), "the row could not be told");
+        }
         let error = failure.name().to_owned();
         return Outcome::Failed(Failed { message_id, error }, failure);
     }

@@ -157,8 +157,11 @@ where
         let destination = self.destination;
         let begun = position.is_some();
         let first = position.as_ref().map_or(1, |position| position.next_chunk);
-        if begun && !self.place.turn(self.until).await {
-            return self.not_its_turn(position);
+        if begun {
+            if !self.place.turn(self.until).await {
+                return Ok(self.not_its_turn(position));
+            }
+            self.started = Instant::now();
         }
         let by_id = destination.keys(message_id, None);
         // The sender's name comes with the message alone: the state keeps no more of the key than its SHA-256.
@@ -224,7 +227,7 @@ where
         if source.headers().message_type() == MessageType::Report || source.total() == 0 {
             info!(logReference = "MESHFETCH0010", %message_id, "report received");
             if !self.place.turn(self.until).await {
-                return self.not_its_turn(None);
+                return Ok(self.not_its_turn(None));
             }
             return self.report(source.headers()).await;
         }
@@ -255,7 +258,7 @@ where
             Filled::Rest(bytes) => Some(bytes),
         };
         if !self.place.turn(self.until).await {
-            return self.not_its_turn(None);
+            return Ok(self.not_its_turn(None));
         }
         self.started = Instant::now();
         if let Some(bytes) = held {
@@ -269,8 +272,10 @@ where
         }
     }
 
-    fn not_its_turn(&self, position: Option<Position>) -> Result<Outcome, Error> {
-        self.out_of_time(position, false, self.started.elapsed())
+    // What others took is no time of its own.
+    fn not_its_turn(&self, position: Option<Position>) -> Outcome {
+        info!(message_id = %self.message, "waits for those before it; the next invocation goes on");
+        self.unfinished(position, self.stalled)
     }
 
     // What an earlier attempt has stored, if it has.
@@ -278,11 +283,11 @@ where
         let message_id = self.message;
         let destination = self.destination;
         let mut keys = keys.to_vec();
+        keys.extend(destination.report_keys(message_id));
         let stored = match &self.replaces {
             Some(earlier) => destination.find_newer(message_id, &keys, earlier).await?,
             None if self.overwrite => None,
             None => {
-                keys.extend(destination.report_keys(message_id));
                 destination
                     .find_stored(message_id, &keys, self.since)
                     .await?
@@ -451,11 +456,15 @@ where
             ))));
         }
         info!(%message_id, "out of time; the next invocation goes on");
-        Ok(Outcome::Unfinished(Pending {
-            message_id: message_id.clone(),
+        Ok(self.unfinished(position, stalled))
+    }
+
+    fn unfinished(&self, position: Option<Position>, stalled: std::time::Duration) -> Outcome {
+        Outcome::Unfinished(Pending {
+            message_id: self.message.clone(),
             position,
             stalled_seconds: stalled.as_secs(),
-        }))
+        })
     }
 }
 

@@ -772,6 +772,33 @@ async fn while_mesh_asks_to_be_left_alone_no_further_message_is_begun() {
     assert_eq!(*fetch.leases.1.lock().unwrap(), None);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_mesh_asks_for_is_no_attempt_of_a_message_under_way() {
+    let mut fetch = fetch(&[("m", vec![bytes(40 * MIB, 0)])]);
+    fetch.messages.pace = Duration::from_secs(1);
+    let begun = handle(&fetch, invocation(65), batch(&["m"])).await.unwrap();
+    assert_eq!(fetch.rows.of("m").attempts, Some(1));
+    assert!(begun.messages[0].position.is_some());
+    // The lease is nobody's, as another batch was asked for the pause.
+    fetch.leases.0 = false;
+    let response = handle(&fetch, invocation(65), again(&begun)).await.unwrap();
+    assert_eq!(response.stored_count + response.messages.len(), 0);
+    assert_eq!(fetch.rows.of("m").attempts, Some(0));
+    // Or one before it in its own batch was.
+    fetch.leases.0 = true;
+    fetch
+        .rows
+        .change(&"m".parse().unwrap(), |row| row.attempts = Some(1));
+    fetch.settings.in_order = true;
+    fetch.messages.pause = Some(600);
+    let ids: Vec<_> = (0..AT_ONCE).map(|n| n.to_string()).collect();
+    let ids: Vec<_> = ids.iter().map(String::as_str).collect();
+    let mut request = batch(&ids);
+    request.messages.extend(again(&begun).messages);
+    handle(&fetch, invocation(900), request).await.unwrap();
+    assert_eq!(fetch.rows.of("m").attempts, Some(0));
+}
+
 #[tokio::test]
 async fn a_stored_message_is_not_fetched_again() {
     let fetch = fetch(&[("m", vec![bytes(10, 0)])]);

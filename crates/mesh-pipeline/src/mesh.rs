@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use aws_config::SdkConfig;
-use mesh_client::{ExposeSecret, Mailbox, MailboxId, MeshClient};
+use mesh_client::{ErrorDetail, ExposeSecret, Mailbox, MailboxId, MeshClient};
 
 use crate::error::{Error, Fault};
 use crate::secrets::{DeployedSource, FRESH, MailboxSecrets, SecretSource, Secrets};
@@ -43,6 +43,11 @@ impl<S: SecretSource> Mesh<S> {
     pub fn accepts_gzip(mut self, accepts: bool) -> Self {
         self.accepts_gzip = accepts;
         self
+    }
+
+    /// Reads the mailbox's secrets unless they are at hand. What fails here is left to the call that needs them.
+    pub async fn prepare(&self, id: &MailboxId) {
+        let _ = self.secrets.get(id, std::time::Duration::MAX).await;
     }
 
     /// Runs the operation, and once more with fresh secrets when those that we have had for a while are refused by MESH, or can't be used.
@@ -135,6 +140,14 @@ impl<S: SecretSource> Mesh<S> {
         ))
     }
 
+    /// An answer that has not the form of MESH's own.
+    pub fn answered_by_another(&self, detail: &ErrorDetail) -> Error {
+        Error::MeshUnavailable(Fault::new(format!(
+            "something at {} other than MESH answers with status {}; check MESH_URL and what is in between",
+            self.settings.url, detail.status
+        )))
+    }
+
     /// An error of a MESH call for this mailbox in our terms.
     pub fn error(&self, id: &MailboxId, error: mesh_client::Error) -> Error {
         use mesh_client::Error as Mesh;
@@ -159,10 +172,7 @@ impl<S: SecretSource> Mesh<S> {
                 .because(error),
             ),
             Mesh::NotFound(detail) | Mesh::Gone(detail) if !detail.mesh_shaped => {
-                Error::MeshUnavailable(Fault::new(format!(
-                    "something at {} other than MESH answers with status {}; check MESH_URL and what is in between",
-                    self.settings.url, detail.status
-                )))
+                self.answered_by_another(&detail)
             }
             Mesh::NotFound(_) | Mesh::Gone(_) => Error::MessageGone(
                 Fault::new(format!("MESH no longer has the message for mailbox {id}"))
@@ -352,6 +362,30 @@ mod tests {
         let waits = [Duration::ZERO, Duration::from_secs(1)];
         let (results, reads, _) = shaken(one.clone(), one, waits, &[200, 403]).await;
         assert_eq!((results, reads), ([Ok(()), Err("NotAuthorised")], 1));
+    }
+
+    #[tokio::test]
+    async fn what_was_prepared_is_not_read_again() {
+        let (url, _) = mesh_that_answers(&[200]).await;
+        let reads = Arc::<Mutex<usize>>::default();
+        let [before, after] = [pair(), pair()];
+        let source = Rotated {
+            reads: Arc::clone(&reads),
+            before,
+            after,
+        };
+        let settings = MeshSettings {
+            url,
+            ..MeshSettings::default()
+        };
+        let mesh = Mesh::new(settings, source);
+        let mailbox = "X26ABC1".parse().unwrap();
+        mesh.prepare(&mailbox).await;
+        assert_eq!(*reads.lock().unwrap(), 1);
+        mesh.call(&mailbox, async |mailbox| mailbox.handshake().await)
+            .await
+            .unwrap();
+        assert_eq!(*reads.lock().unwrap(), 1);
     }
 
     #[tokio::test]

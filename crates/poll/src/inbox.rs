@@ -9,6 +9,9 @@ use mesh_pipeline::secrets::SecretSource;
 
 /// A mailbox's inbox.
 pub trait Inbox: Send + Sync {
+    /// Gets ready what the other calls need, without speaking to MESH.
+    fn prepare(&self, mailbox: &MailboxId) -> impl Future<Output = ()> + Send;
+
     /// Proves connectivity and credentials.
     fn handshake(&self, mailbox: &MailboxId) -> impl Future<Output = Result<(), Error>> + Send;
 
@@ -22,6 +25,10 @@ pub trait Inbox: Send + Sync {
 }
 
 impl<S: SecretSource> Inbox for Mesh<S> {
+    async fn prepare(&self, mailbox: &MailboxId) {
+        Mesh::prepare(self, mailbox).await;
+    }
+
     async fn handshake(&self, mailbox: &MailboxId) -> Result<(), Error> {
         self.call(mailbox, |mailbox| async move { mailbox.handshake().await })
             .await

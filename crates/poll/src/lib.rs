@@ -6,7 +6,7 @@ mod settings;
 use std::collections::{HashMap, HashSet};
 
 use mesh_client::{MailboxId, MessageId};
-use mesh_pipeline::lease::{Leases, kept_pause};
+use mesh_pipeline::lease::{Leases, SHORT_PAUSE, kept_pause};
 use mesh_pipeline::rows::{KnownRows, Row, Status};
 use mesh_pipeline::state::{Batch, Invocation, Pending, PollBody, PollRequest, PollResponse};
 use mesh_pipeline::{Error, Fault, clock, layout};
@@ -47,16 +47,19 @@ pub async fn handle<I: Inbox, L: Leases, R: KnownRows>(
         info!(logReference = "MESHMBOX0004", %mailbox, http_status = 200, "handshake");
         return Ok(nothing(mailbox));
     }
-    if !poll
-        .leases
-        .take(&mailbox, &invocation.execution, invocation.deadline)
-        .await?
-    {
+    // A cold start waits for the two together.
+    let (taken, ()) = tokio::join!(
+        poll.leases
+            .take(&mailbox, &invocation.execution, invocation.deadline),
+        poll.inbox.prepare(&mailbox)
+    );
+    if !taken? {
         info!(logReference = "MESHPOLL0002", %mailbox, "another execution has the mailbox");
         return Ok(nothing(mailbox));
     }
     let found = collect(poll, &mailbox).await;
-    if let Some(pause) = found.as_ref().err().and_then(kept_pause) {
+    let pause = found.as_ref().err().and_then(kept_pause);
+    if let Some(pause) = pause.filter(|pause| *pause > SHORT_PAUSE) {
         return pause_for(poll, &mailbox, &invocation, pause).await;
     }
     if !matches!(&found, Ok(found) if !found.is_empty()) {

@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt::{Debug, Write};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use mesh_client::{InboxPage, MailboxId, MeshClient, MessageId, NextPage, RetryPolicy};
 use mesh_pipeline::lease::Leases;
@@ -15,6 +15,7 @@ use mesh_pipeline::{Error, Fault, clock};
 use time::OffsetDateTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::Barrier;
 use tracing::field::Field;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -28,6 +29,7 @@ struct Waiting {
 }
 
 impl Inbox for Waiting {
+    async fn prepare(&self, _: &MailboxId) {}
     async fn handshake(&self, _: &MailboxId) -> Result<(), Error> {
         Ok(())
     }
@@ -98,8 +100,8 @@ fn poll(ids: &[&str]) -> Poll<Waiting, Lease, Rows> {
     }
 }
 
-async fn run<I: Inbox>(
-    poll: &Poll<I, Lease, Rows>,
+async fn run<I: Inbox, L: Leases>(
+    poll: &Poll<I, L, Rows>,
     request: &str,
 ) -> Result<serde_json::Value, Error> {
     let request: PollRequest = serde_json::from_str(request).unwrap();
@@ -135,6 +137,47 @@ async fn a_page_becomes_batches_and_the_rest_is_announced() {
     assert_eq!(answer["body"]["more"], true);
     assert_eq!(batches(&answer), [["1", "2"], ["3", "4"]]);
     assert!(poll.leases.held.load(Ordering::SeqCst));
+}
+
+// Each of the two waits for the other.
+struct Together(Arc<Barrier>);
+
+impl Inbox for Together {
+    async fn prepare(&self, _: &MailboxId) {
+        self.0.wait().await;
+    }
+    async fn handshake(&self, _: &MailboxId) -> Result<(), Error> {
+        unreachable!()
+    }
+    async fn page(&self, _: &MailboxId, _: u32, _: Option<&NextPage>) -> Result<InboxPage, Error> {
+        unreachable!()
+    }
+}
+
+impl Leases for Together {
+    async fn take(&self, _: &MailboxId, _: &str, _: OffsetDateTime) -> Result<bool, Error> {
+        self.0.wait().await;
+        Ok(false)
+    }
+    async fn pause(&self, _: &MailboxId, _: &str, _: OffsetDateTime) -> Result<(), Error> {
+        unreachable!()
+    }
+    async fn release(&self, _: &MailboxId, _: &str) -> Result<(), Error> {
+        unreachable!()
+    }
+}
+
+#[tokio::test]
+async fn secrets_are_read_while_the_lease_is_taken() {
+    let both = Arc::new(Barrier::new(2));
+    let poll = Poll {
+        inbox: Together(Arc::clone(&both)),
+        leases: Together(both),
+        rows: Rows::default(),
+        settings: poll(&[]).settings,
+    };
+    let polled = tokio::time::timeout(std::time::Duration::from_secs(5), run(&poll, REQUEST)).await;
+    assert_eq!(polled.unwrap().unwrap()["body"]["message_count"], 0);
 }
 
 #[tokio::test]
@@ -261,6 +304,15 @@ async fn while_mesh_asks_to_be_left_alone_the_lease_keeps_everybody_away() {
         let left = poll.leases.until.lock().unwrap().unwrap() - clock::now();
         assert!((left.whole_seconds() - kept).abs() <= 1, "{left}");
     }
+    // A short pause is the state machine's to wait for.
+    let mut poll = poll(&[]);
+    poll.inbox.ids = Err("busy");
+    poll.inbox.retry_after = Some(60);
+    assert_eq!(
+        run(&poll, REQUEST).await.unwrap_err().name(),
+        "MeshUnavailable"
+    );
+    assert!(!poll.leases.held.load(Ordering::SeqCst));
 }
 
 thread_local! {
@@ -316,6 +368,7 @@ async fn ids_that_can_not_be_used_are_told_of_and_in_the_way_of_no_other() {
 struct Pages(mesh_client::Mailbox);
 
 impl Inbox for Pages {
+    async fn prepare(&self, _: &MailboxId) {}
     async fn handshake(&self, _: &MailboxId) -> Result<(), Error> {
         Ok(())
     }

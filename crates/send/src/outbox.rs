@@ -120,6 +120,10 @@ impl<S: SecretSource> Outbox for Mesh<S> {
             {
                 Ok(ChunkPosted::Gone)
             }
+            // A gateway's page says nothing of the message.
+            Err(mesh_client::Error::Rejected(detail)) if !detail.mesh_shaped => {
+                Err(self.answered_by_another(&detail))
+            }
             Err(error) => Err(self.error(id, error)),
         }
     }

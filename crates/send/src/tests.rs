@@ -913,6 +913,29 @@ async fn a_last_chunk_with_which_the_connection_breaks_may_have_been_there_befor
 }
 
 #[tokio::test]
+async fn a_last_chunk_that_is_refused_may_have_been_there_before() {
+    for complete in [true, false] {
+        let sender = half_way().await;
+        sender
+            .world
+            .change(&row_id(), |row| row.next_chunk = Some(3));
+        if complete {
+            let mut state = sender.world.state();
+            state.messages[0].chunks.insert(3, "01234".into());
+        }
+        let refused = Error::Rejected(Fault::new("no"));
+        sender.world.state().chunk_errors.push_back(refused);
+        let result = sender.run("e1", resume()).await;
+        if complete {
+            assert_eq!(ended(&result.unwrap()), SENT);
+        } else {
+            assert_eq!(result.unwrap_err().name(), "Rejected");
+            assert_eq!(sender.row().status, Some(Status::Failed));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_complete_message_that_mesh_no_longer_knows_is_left_to_an_operator() {
     let sender = half_way().await;
     sender

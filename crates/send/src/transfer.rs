@@ -188,11 +188,12 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
             )
             .await;
         let posted = match posted {
-            // A server that answers 423 and breaks off while the chunk is being sent is not heard.
-            Err(Error::MeshUnavailable(fault)) if chunk == chunks => {
+            // A server that answers 423 and breaks off while the chunk is being sent is not heard, and a try before this one may have
+            // completed the message whatever is wrong now.
+            Err(error) if chunk == chunks => {
                 return match self.outbox.track(mailbox, &message).await {
                     Ok(tracking) if is_taken(&tracking) => Ok(Next::Chunk(message, chunks + 1)),
-                    _ => Err(Error::MeshUnavailable(fault)),
+                    _ => Err(error),
                 };
             }
             posted => posted?,

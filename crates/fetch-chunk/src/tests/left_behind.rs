@@ -197,13 +197,18 @@ async fn a_setting_that_was_another_at_the_attempt_before_stores_nothing_twice()
 async fn a_redelivery_makes_one_new_version_whatever_dies() {
     for by_name in [false, true] {
         for (size, steps) in [
-            (10, &["put", "note"][..]),
+            // A report.
+            (0, &["put", "note"][..]),
+            (10, &["put", "note"]),
             (20 * MIB, &["start", "part", "complete", "note"]),
         ] {
             for step in steps {
                 for taken_away in [false, true] {
                     let case = format!("{by_name}, {size}, {step}, {taken_away}");
-                    let fetch = world(by_name, size);
+                    let mut fetch = world(by_name, size);
+                    if size == 0 {
+                        fetch.messages.messages.insert("m".to_owned(), vec![]);
+                    }
                     let message: MessageId = "m".parse().unwrap();
                     run(&fetch).await;
                     let key = fetch.bucket.keys().remove(0);

@@ -80,6 +80,10 @@ async fn what_is_behind_an_unfinished_message_waits_for_the_next_invocation() {
                 && IDS.starts_with(&now.iter().map(String::as_str).collect::<Vec<_>>()),
             "{now:?}"
         );
+        // What only waited has done nothing wrong.
+        for waiting in response.messages.iter().skip(1) {
+            assert_eq!(waiting.stalled_seconds, 0, "{waiting:?}");
+        }
         before = now;
         if response.messages.is_empty() {
             assert_eq!(before, IDS);
@@ -99,4 +103,25 @@ async fn what_waits_leaves_the_memory_to_those_before_it() {
     let response = handle(&fetch, invocation(900), batch(&IDS)).await.unwrap();
     assert_eq!(stored(&fetch), IDS);
     assert_eq!(response.stored_count, IDS.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_others_took_is_no_time_of_a_message_that_was_begun_before() {
+    let mut fetch = fetch(&[
+        ("first", vec![bytes(16 * MIB, 1)]),
+        ("begun", vec![bytes(40 * MIB, 2)]),
+    ]);
+    fetch.settings.in_order = true;
+    fetch.messages.pace = Duration::from_secs(1);
+    let begun = handle(&fetch, invocation(65), batch(&["begun"]))
+        .await
+        .unwrap();
+    let mut request = batch(&["first"]);
+    request.messages.extend(again(&begun).messages);
+    assert!(request.messages[1].position.is_some());
+    // 800 of 855 seconds for the first, and too few for a part of the other.
+    fetch.messages.pace = Duration::from_secs(50);
+    let response = handle(&fetch, invocation(900), request).await.unwrap();
+    assert_eq!((response.stored_count, response.failed.len()), (1, 0));
+    assert!(response.messages[0].stalled_seconds < 60);
 }

@@ -86,7 +86,17 @@ impl ReceivingRows for DynamoRows {
         };
         let closed_at = row.updated_at.as_deref().and_then(clock::parse_iso);
         match row.status {
-            Some(Status::Receiving | Status::Gone) => Ok(Begun::Fetch { row, again: true }),
+            Some(Status::Receiving) => Ok(Begun::Fetch { row, again: true }),
+            // This execution has counted it and found it gone, and is called again.
+            Some(Status::Gone) => match self
+                .change(begin().when_status(&[Status::Gone], false))
+                .await?
+            {
+                Changed::Done(row) | Changed::Refused(Some(row)) => {
+                    Ok(Begun::Fetch { row, again: true })
+                }
+                Changed::Refused(None) => Err(vanished(&id)),
+            },
             Some(Status::Acknowledged)
                 if closed_at.is_none_or(|at| clock::now() - at >= REDELIVERY_AFTER) =>
             {

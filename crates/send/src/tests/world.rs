@@ -71,6 +71,7 @@ pub(super) struct State {
     pub(super) tracking_says: Option<&'static str>,
     /// What a later chunk comes to, instead of being stored.
     pub(super) chunk_answers: VecDeque<ChunkPosted>,
+    pub(super) chunk_errors: VecDeque<Error>,
     /// The connection breaks with each later chunk.
     pub(super) chunks_break: bool,
     pub(super) rows: HashMap<String, Row>,
@@ -217,6 +218,9 @@ impl Outbox for World {
         let mut state = self.state();
         if state.chunks_break {
             return Err(Error::MeshUnavailable(Fault::new("broken pipe")));
+        }
+        if let Some(error) = state.chunk_errors.pop_front() {
+            return Err(error);
         }
         if let Some(answer) = state.chunk_answers.pop_front() {
             return Ok(answer);
