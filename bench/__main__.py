@@ -12,8 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import report
-from .cases import SIZES, cases
+from . import encodings, report
+from .cases import SIZES, Bodies, cases
 from .figures import order
 from .floor import Floor
 from .local import Local
@@ -39,7 +39,8 @@ def main():
     with tempfile.TemporaryDirectory(prefix="mesh-aws-bench-") as folder, Local(Path(folder)) as place:
         ours = Ours(place, arguments.zips)
         subjects, floor = [ours, Streaming(place), AsDeployed(place)], Floor(place)
-        chosen = [case for case in cases(size) if arguments.only in case.id]
+        bodies = Bodies(size)
+        chosen = [case for case in cases(size, bodies) if arguments.only in case.id]
         measured = {case.id: {} for case in chosen}
         for number in range(rounds):
             for case in chosen:
@@ -52,6 +53,7 @@ def main():
                     say(
                         f"round {number + 1}: {case.name}, {subject.name}: {time.monotonic() - started:.1f} s with set-up"
                     )
+        encoded = [] if arguments.only not in "accept-encoding" else encodings.measure(place, arguments.zips, bodies, rounds, say)
         result = {
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "commit": commit(),
@@ -60,6 +62,7 @@ def main():
             "rounds": rounds,
             "names": {case.id: case.name for case in chosen},
             "measured": measured,
+            "accept-encoding": encoded,
             "sizes": ours.sizes,
         }
 
@@ -70,6 +73,8 @@ def main():
         (arguments.results / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
         say(f"written: {arguments.results / name}.json")
     print(report.text(result))
+    if encoded:
+        print(f"\n{encodings.text(encoded)}")
 
 
 def machine():

@@ -64,9 +64,8 @@ class Bodies:
         self.text = (rows * (size.text // len(rows) + 1))[: size.text]
 
 
-def cases(size):
+def cases(size, bodies):
     """All cases."""
-    bodies = Bodies(size)
     chunks = -(-size.large // CHUNK_SIZE)
     return [
         Case("cold-poll", "cold start of a poll", lambda subject: _figures(subject.cold_poll()), repeat=size.cold),
@@ -75,13 +74,13 @@ def cases(size):
         Case(
             "fetch-chunks",
             f"fetch {size.large // MIB} MiB, {chunks} chunks",
-            lambda subject: _receive(subject, bodies.random, CHUNK_SIZE),
+            lambda subject: receive(subject, bodies.random, CHUNK_SIZE),
             with_floor=True,
         ),
         Case(
             "fetch-single",
             f"fetch {size.single // MIB} MiB, 1 chunk",
-            lambda subject: _receive(subject, bodies.single, size.single),
+            lambda subject: receive(subject, bodies.single, size.single),
             with_floor=True,
         ),
         Case(
@@ -122,8 +121,9 @@ def _drain(subject, bodies):
     return _figures(cost)
 
 
-def _receive(subject, body, chunk_size):
-    (message_id,) = subject.place.send([body], chunk_size)
+def receive(subject, body, chunk_size, compress=False):
+    """Has the subject fetch, store and acknowledge one message, whose sender compressed it or not."""
+    (message_id,) = subject.place.send([body], chunk_size, compress)
     if isinstance(subject, Floor):
         cost = subject.receive(message_id, body, -(-len(body) // chunk_size))
     else:

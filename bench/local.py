@@ -29,6 +29,7 @@ MACHINE = f"arn:aws:states:{REGION}:123456789012:stateMachine:{NAME}-get-message
 KEYS = {"aws_access_key_id": "bench", "aws_secret_access_key": "local-only"}
 OURS, OTHER = "X26T001", "X26T002"
 MIB = 1024 * 1024
+DOWNLOADS = r"/messageexchange/[^/]+/inbox/.*"
 
 
 class Local(Stack):
@@ -107,8 +108,11 @@ class Local(Stack):
 
     def take_uncompressed(self):
         """The sandbox compresses on the fly, slowly and with its own CPU, for whoever accepts gzip: here nobody does."""
-        path = r"/messageexchange/[^/]+/inbox/.*"
-        self.script("GET", path, status=None, request_headers={"accept-encoding": "identity"}, times=10**9)
+        self.script("GET", DOWNLOADS, status=None, request_headers={"accept-encoding": "identity"}, times=10**9)
+
+    def take_as_asked(self):
+        """Undoes `take_uncompressed`."""
+        requests.delete(f"{self.mesh_admin}/_answers", params={"path": DOWNLOADS}, timeout=30).raise_for_status()
 
     def reset(self):
         """Empties MESH, the tables and the bucket."""
@@ -140,12 +144,17 @@ class Local(Stack):
             found.append((size, digest.hexdigest()))
         return sorted(found)
 
-    def send(self, bodies, chunk_size):
+    def send(self, bodies, chunk_size, compress=False):
         """Puts messages into our mailbox; returns their ids."""
         with self.party(OTHER) as party:
             return [
                 party.send_message(
-                    OURS, body, max_chunk_size=chunk_size, workflow_id="BENCH", subject=f"number {number}"
+                    OURS,
+                    body,
+                    max_chunk_size=chunk_size,
+                    workflow_id="BENCH",
+                    subject=f"number {number}",
+                    compress=compress,
                 )
                 for number, body in enumerate(bodies)
             ]
@@ -172,6 +181,11 @@ class Local(Stack):
         """How many bytes of messages MESH was sent since a time (of `now`)."""
         found = self.requests(f"/messageexchange/{OURS}/outbox.*")
         return sum(entry["received"] for entry in found if entry["method"] == "POST" and entry["time"] >= since)
+
+    def downloaded(self, since):
+        """How many bytes of messages MESH answered with since a time (of `now`)."""
+        found = self.requests(f"/messageexchange/{OURS}/inbox/.*")
+        return sum(entry["sent"] for entry in found if entry["method"] == "GET" and entry["time"] >= since)
 
     def polls(self, since):
         """How often our inbox was listed since a time (of `now`)."""

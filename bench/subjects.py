@@ -122,8 +122,9 @@ class Ours(Subject):
     name = "ours"
     memory = {"poll": 128, "fetch-chunk": 256, "ack": 128, "send": 256}
 
-    def __init__(self, place, zips):
+    def __init__(self, place, zips, **settings):
         super().__init__(place)
+        self.settings = settings
         self.folder = Path(tempfile.mkdtemp(dir=place.folder))
         self.sizes = {}
         for package in self.memory:
@@ -171,7 +172,7 @@ class Ours(Subject):
 
     def start(self, package):
         """A process of the function."""
-        environment = self.environment(self.place.mesh_url)
+        environment = self.environment(self.place.mesh_url) | self.settings
         return Worker(f"{NAME}-{package}", self.folder / package, environment, self.memory[package], self.place)
 
     def call(self, worker, request):

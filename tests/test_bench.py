@@ -137,3 +137,8 @@ def test_a_tiny_run_measures_every_case_of_every_subject(tmp_path):
     assert min(values) > 0
     for target in report.TARGETS:
         assert target.text in done.stdout
+    lines = {(line["content"], line["sent"], line["accepted"]): line["bytes"][0] for line in result["accept-encoding"]}
+    assert len(lines) == 8
+    # What is accepted decides what comes, however it was sent.
+    for sent in ("plain", "gzip"):
+        assert lines["text", sent, "gzip"] < lines["text", sent, "identity"] / 2
