@@ -137,6 +137,7 @@ def serve(directory, port):
     patches.refuse_unknown_actions()
     patches.keep_the_type_of_an_updated_attribute()
     patches.answer_one_at_a_time()
+    patches.send_without_counting()
     identities.apply(directory / "calls.jsonl")
     patch_s3.apply()
     patch_states.apply(url, time_scale)

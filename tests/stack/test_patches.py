@@ -19,6 +19,7 @@ from moto.awslambda.models import LambdaFunction
 from moto.core.responses import BaseResponse
 from moto.iam.models import iam_backends
 from moto.logs import logs_backends
+from moto.sqs.models import Queue, SQSBackend, sqs_backends
 from stack import aws as server
 from stack import identities, patch_events, patch_lambda, patches, servers
 
@@ -786,6 +787,20 @@ def test_roles_are_listed_while_others_are_made():
     backend = iam_backends["123456789012"]["aws"]
     backend.roles = {"first": "one"}
     assert [backend.roles.setdefault("second", role) for role in backend.get_roles()] == ["one"]
+
+
+def test_a_message_is_sent_to_a_full_queue_without_counting(monkeypatch):
+    for name in ("attributes", "messages"):
+        monkeypatch.setattr(Queue, name, getattr(Queue, name))
+    monkeypatch.setattr(SQSBackend, "send_message", SQSBackend.send_message)
+    patches.send_without_counting()
+    backend = sqs_backends["123456789012"][server.REGION]
+    queue = backend.create_queue("full", {})
+    backend.send_message("full", "first")
+    assert queue.attributes["ApproximateNumberOfMessages"] == 1
+    monkeypatch.setattr(Queue, "messages", property(lambda _: pytest.fail("counted")))
+    backend.send_message("full", "second")
+    assert len(queue._messages) == 2
 
 
 def test_requests_of_a_service_wait_for_each_other(monkeypatch):
