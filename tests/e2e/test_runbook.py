@@ -124,8 +124,10 @@ def test_an_object_whose_event_was_lost_is_found_and_sent(pipeline, run, sender,
 
 def test_an_execution_that_somebody_stopped_is_found_and_started_again(pipeline, run, other, unsent):
     message, key, version = unsent
-    stopped = run_at(pipeline, "event-lost", 1, KEY=key, VERSION=version, TIME="2026-01-15T12:00:00Z")
-    pipeline.stack.client("stepfunctions").stop_execution(executionArn=stopped)
+    client, given = pipeline.stack.client("stepfunctions"), json.dumps(event(pipeline.bucket, key, version))
+    stopped = client.start_execution(stateMachineArn=pipeline.machine("send-message"), input=given)["executionArn"]
+    # Before its first task has ended.
+    client.stop_execution(executionArn=stopped)
     assert stopped in run("send-message-aborted", 0)
     assert pipeline.wait(run("send-message-aborted", 1, EXECUTION=stopped))["status"] == "SUCCEEDED"
     pipeline.wait_sent(key, version)
