@@ -5,6 +5,16 @@ use libfuzzer_sys::fuzz_target;
 use mesh_client::{MessageHeaders, MessageId, OutgoingMessage};
 use mesh_pipeline::metadata::{Metadata, quote, unquote};
 
+// Found again in a text that repeats any of a value's beginning or end, and in no word of our own.
+const MARK: &str = "Zq7";
+
+fn marked(value: &str) -> String {
+    if value.is_empty() {
+        return String::new();
+    }
+    format!("{MARK}{value}{MARK}")
+}
+
 fuzz_target!(|values: (String, String, String, String)| {
     let (one, two, three, four) = values;
     assert_eq!(unquote(&quote(&one)), one);
@@ -12,19 +22,15 @@ fuzz_target!(|values: (String, String, String, String)| {
     assert!(read.len() <= two.len());
 
     let message = OutgoingMessage {
-        to: read,
-        workflow_id: three.clone(),
-        subject: Some(one.clone()),
-        local_id: Some(four.clone()),
-        content_checksum: Some(two.clone()),
+        to: marked(&read),
+        workflow_id: marked(&three),
+        subject: Some(marked(&one)),
+        local_id: Some(marked(&four)),
+        content_checksum: Some(marked(&two)),
         ..OutgoingMessage::default()
     };
     if let Err(refusal) = message.validate() {
-        let text = refusal.to_string();
-        for value in [&one, &two, &three, &four] {
-            // A value of a few characters may be a word of the text.
-            assert!(value.chars().count() < 40 || !text.contains(value.as_str()));
-        }
+        assert!(!refusal.to_string().contains(MARK));
     }
 
     let headers: MessageHeaders = [
