@@ -936,6 +936,26 @@ async fn a_last_chunk_that_is_refused_may_have_been_there_before() {
 }
 
 #[tokio::test]
+async fn a_refused_last_chunk_closes_nothing_while_tracking_can_not_be_asked() {
+    let sender = half_way().await;
+    sender
+        .world
+        .change(&row_id(), |row| row.next_chunk = Some(3));
+    {
+        let mut state = sender.world.state();
+        state.messages[0].chunks.insert(3, "01234".into());
+        let refused = Error::Rejected(Fault::new("no"));
+        state.chunk_errors.push_back(refused);
+        let busy = Error::MeshUnavailable(Fault::new("503"));
+        state.tracking_errors.push_back(busy);
+    }
+    let error = sender.run("e1", resume()).await.unwrap_err();
+    assert_eq!(error.name(), "MeshUnavailable");
+    assert_eq!(sender.row().status, Some(Status::Sending));
+    assert_eq!(ended(&sender.run("e1", resume()).await.unwrap()), SENT);
+}
+
+#[tokio::test]
 async fn a_complete_message_that_mesh_no_longer_knows_is_left_to_an_operator() {
     let sender = half_way().await;
     sender

@@ -193,6 +193,8 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
             Err(error) if chunk == chunks => {
                 return match self.outbox.track(mailbox, &message).await {
                     Ok(tracking) if is_taken(&tracking) => Ok(Next::Chunk(message, chunks + 1)),
+                    // Nothing is closed before tracking has answered.
+                    Err(unread) if unread.is_temporary() && !error.is_temporary() => Err(unread),
                     _ => Err(error),
                 };
             }

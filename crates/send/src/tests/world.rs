@@ -67,6 +67,7 @@ pub(super) struct State {
     pub(super) messages: Vec<Message>,
     pub(super) posts: usize,
     pub(super) looked_up: usize,
+    pub(super) tracking_errors: VecDeque<Error>,
     /// What tracking says, instead of the truth.
     pub(super) tracking_says: Option<&'static str>,
     /// What a later chunk comes to, instead of being stored.
@@ -235,7 +236,10 @@ impl Outbox for World {
     }
 
     async fn track(&self, _: &MailboxId, message: &MessageId) -> Result<Tracking, Error> {
-        let state = self.state();
+        let mut state = self.state();
+        if let Some(error) = state.tracking_errors.pop_front() {
+            return Err(error);
+        }
         let found = &state.messages[number(message)];
         if found.forgotten {
             return Err(Error::MessageGone(Fault::new("unknown")));
