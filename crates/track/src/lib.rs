@@ -51,8 +51,8 @@ const MAX_EVENTS: usize = 40;
 // PutEvents takes ten.
 const EVENTS_AT_ONCE: usize = 10;
 
-// A round is at most 48 of an execution's 25,000 events, more where something is tried again.
-const MAX_ROUNDS: u32 = 200;
+// Of an execution's 25,000 events a round takes 48, and 114 where each of its calls is tried as often as it may be.
+const MAX_ROUNDS: u32 = 170;
 
 // The rest waits for the next tick: MESH and the account's Lambdas have other things to do.
 const MAX_STARTS: u32 = 1_000;
