@@ -136,20 +136,22 @@ where
         pause: OnceLock::new(),
     };
     let places = order::places(batch.messages.len(), fetch.settings.in_order);
-    let outcomes: Vec<_> = stream::iter(batch.messages.into_iter().zip(places))
-        .map(|(pending, place)| {
+    let work = stream::iter(batch.messages.into_iter().zip(places).enumerate()).map(
+        |(index, (pending, place))| {
             let (destination, mailbox, turn) = (&destination, &mailbox, &turn);
             async move {
                 let outcome = attempt(fetch, destination, mailbox, pending, &place, turn).await;
                 if !matches!(outcome, Outcome::Unfinished(_)) {
                     place.pass_on().await;
                 }
-                outcome
+                (index, outcome)
             }
-        })
-        .buffered(AT_ONCE)
-        .collect()
-        .await;
+        },
+    );
+    // Who waits for others to be stored first, its place knows.
+    let mut outcomes: Vec<_> = work.buffer_unordered(AT_ONCE).collect().await;
+    outcomes.sort_unstable_by_key(|(index, _)| *index);
+    let outcomes: Vec<_> = outcomes.into_iter().map(|(_, outcome)| outcome).collect();
     if let Some(pause) = turn.pause.get().filter(|pause| **pause > SHORT_PAUSE) {
         let until = clock::now() + *pause;
         let execution = &invocation.execution;

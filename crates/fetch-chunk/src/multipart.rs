@@ -15,9 +15,9 @@ use crate::Outcome;
 use crate::destination::{Key, condition, is_message};
 use crate::messages::Messages;
 use crate::parts::{End, Filled, Source, bytes_before, part_size};
-use crate::receive::Receive;
+use crate::receive::{NO_TIME, Receive};
 
-// 32 MiB: what a worker that dies costs at most, for a row change now and then.
+// 32 MiB, or 64 of the larger parts: what a worker that dies costs at most, for a row change now and then.
 const CHECKPOINT_PARTS: i32 = 4;
 
 // As long as the SDK would repeat it.
@@ -50,12 +50,29 @@ where
         keys: Vec<Key>,
         mut upload: Option<Upload>,
     ) -> Result<Outcome, Error> {
+        let first = upload.as_ref().map_or(1, |upload| upload.next_part);
         let outcome = self.upload(source, keys, &mut upload).await;
-        if let (Err(Error::InvalidMessage(_)), Some(upload)) = (&outcome, upload) {
+        let (Err(failure), Some(upload)) = (&outcome, upload) else {
+            return outcome;
+        };
+        if matches!(failure, Error::InvalidMessage(_)) {
             // Its row may not know it yet.
             self.destination
                 .give_up_upload(self.message, &upload.id)
                 .await;
+        }
+        // What has come on has not failed, or a large message on a line that breaks would never be complete.
+        if failure.is_temporary() && failure.retry_after().is_none() && upload.next_part > first {
+            warn!(
+                message_id = %self.message,
+                parts = upload.next_part - first,
+                error_name = failure.name(),
+                error = failure.chain(),
+                "interrupted; the next invocation goes on"
+            );
+            let position = self.position(&upload);
+            self.fetch.rows.checkpoint(self.message, &position).await?;
+            return Ok(self.unfinished(Some(position), NO_TIME));
         }
         outcome
     }

@@ -36,6 +36,9 @@ pub(crate) fn bytes_before(number: i32) -> u64 {
         .sum()
 }
 
+/// What makes no progress in so long, in one invocation or in several, is a failure, not a matter of more time.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(5);
+
 /// Where in the message a part ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct End {
@@ -157,7 +160,9 @@ impl<'a, M: Messages> Source<'a, M> {
             if self.ended {
                 return Ok(Filled::Rest(buffer.freeze()));
             }
-            match timeout_at(self.until, self.next()).await {
+            let silent = Instant::now() + PATIENCE;
+            match timeout_at(self.until.min(silent), self.next()).await {
+                Err(_) if silent < self.until => return Err(self.silent()),
                 Err(_) => return Ok(Filled::OutOfTime),
                 Ok(next) => match next? {
                     Some(bytes) => self.over = bytes,
@@ -165,6 +170,15 @@ impl<'a, M: Messages> Source<'a, M> {
                 },
             }
         }
+    }
+
+    fn silent(&self) -> Error {
+        Error::MeshUnavailable(Fault::new(format!(
+            "nothing of chunk {} of message {} came for {} seconds",
+            self.number,
+            self.message,
+            PATIENCE.as_secs()
+        )))
     }
 
     async fn buffer(&mut self, size: usize) -> Option<Buffer> {

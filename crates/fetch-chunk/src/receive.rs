@@ -17,7 +17,7 @@ use crate::destination::{Destination, Key, condition};
 use crate::messages::Messages;
 use crate::multipart::Upload;
 use crate::order::Place;
-use crate::parts::{End, Filled, Source};
+use crate::parts::{End, Filled, PATIENCE, Source};
 use crate::{Attempt, Fetch, Outcome, Turn};
 
 /// Fetches and stores one message, or a stretch of it; an error comes with the number of attempts, if one was begun.
@@ -51,42 +51,48 @@ where
         stalled: std::time::Duration::from_secs(pending.stalled_seconds),
         until: turn.until,
     };
-    let (attempt, position) = match pending.position {
+    let row = match fetch
+        .rows
+        .begin(mailbox, message, turn.execution)
+        .await
+        .map_err(|error| (None, error))?
+    {
+        Begun::Stored(row) => return Ok(Outcome::Stored(Box::new(row))),
+        Begun::Fetch { row, again } => {
+            work.again = again && pending.position.is_none();
+            row
+        }
+    };
+    if let Some(begun) = row.timestamp.as_deref().and_then(clock::parse_iso) {
+        work.since = begun - CLOCKS_APART;
+    }
+    let noted = noted_position(&row);
+    let position = match pending.position {
+        // The state machine repeats a call that failed with what it was first called with.
+        Some(given) => Some(
+            noted
+                .filter(|noted| goes_beyond(noted, &given))
+                .unwrap_or(given),
+        ),
+        None => noted,
+    };
+    match &position {
         Some(position) => {
             work.overwrite = position.overwrite;
             work.replaces.clone_from(&position.replaces);
-            let attempt = Attempt {
-                number: 1,
-                gone_before: false,
-                upload_id: Some(position.upload_id.clone()),
-            };
-            (attempt, Some(position))
         }
-        None => match fetch
-            .rows
-            .begin(mailbox, message, turn.execution)
-            .await
-            .map_err(|error| (None, error))?
-        {
-            Begun::Stored(row) => return Ok(Outcome::Stored(Box::new(row))),
-            Begun::Fetch { row, again } => {
-                work.overwrite = row.redelivered == Some(true);
-                work.replaces = row.version_id.clone().filter(|_| work.overwrite);
-                work.again = again;
-                if let Some(begun) = row.timestamp.as_deref().and_then(clock::parse_iso) {
-                    work.since = begun - CLOCKS_APART;
-                }
-                let attempt = Attempt {
-                    number: row.attempts.unwrap_or(1),
-                    gone_before: row
-                        .error
-                        .as_deref()
-                        .is_some_and(|error| error.starts_with("MessageGone")),
-                    upload_id: row.upload_id.clone(),
-                };
-                (attempt, noted_position(&row))
-            }
-        },
+        None => {
+            work.overwrite = row.redelivered == Some(true);
+            work.replaces = row.version_id.clone().filter(|_| work.overwrite);
+        }
+    }
+    let attempt = Attempt {
+        number: row.attempts.unwrap_or(1),
+        gone_before: row
+            .error
+            .as_deref()
+            .is_some_and(|error| error.starts_with("MessageGone")),
+        upload_id: position.as_ref().map(|position| position.upload_id.clone()),
     };
     work.run(position)
         .await
@@ -116,6 +122,10 @@ fn noted_position(row: &Row) -> Option<Position> {
     })
 }
 
+fn goes_beyond(noted: &Position, given: &Position) -> bool {
+    noted.upload_id == given.upload_id && noted.next_part > given.next_part
+}
+
 /// One message on its way.
 pub(crate) struct Receive<'a, M, L, R, W, S> {
     pub(crate) fetch: &'a Fetch<M, L, R, W, S>,
@@ -136,13 +146,10 @@ pub(crate) struct Receive<'a, M, L, R, W, S> {
     pub(crate) until: Instant,
 }
 
-// What makes no progress in so long, in one invocation or in several, is a failure, not a matter of more time.
-const PATIENCE: std::time::Duration = std::time::Duration::from_mins(5);
-
 // More than this is read once more rather than held while those before it need the memory, and have the time.
 const AHEAD: usize = 1024 * 1024;
 
-const NO_TIME: std::time::Duration = std::time::Duration::ZERO;
+pub(crate) const NO_TIME: std::time::Duration = std::time::Duration::ZERO;
 
 impl<'a, M, L, R, W, S> Receive<'a, M, L, R, W, S>
 where
@@ -459,7 +466,11 @@ where
         Ok(self.unfinished(position, stalled))
     }
 
-    fn unfinished(&self, position: Option<Position>, stalled: std::time::Duration) -> Outcome {
+    pub(crate) fn unfinished(
+        &self,
+        position: Option<Position>,
+        stalled: std::time::Duration,
+    ) -> Outcome {
         Outcome::Unfinished(Pending {
             message_id: self.message.clone(),
             position,

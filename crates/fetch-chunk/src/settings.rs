@@ -50,7 +50,7 @@ pub struct Settings {
     pub accept_encoding: AcceptEncoding,
     /// `MAX_MESSAGE_SIZE`: bytes after decoding, beyond which a message is not stored.
     pub max_message_size: u64,
-    /// `MAX_ATTEMPTS`: after so many, a message waits at growing distance.
+    /// `MAX_ATTEMPTS`: after so many, a message waits at increasing intervals.
     pub max_attempts: u32,
 }
 

@@ -1,6 +1,7 @@
 //! Whole messages through the handler, with MESH, the bucket and the tables in memory.
 
 mod by_name;
+mod interrupted;
 mod left_behind;
 mod legacy_location;
 mod order;
@@ -44,6 +45,8 @@ struct Mesh {
     pause: Option<u64>,
     // It has lost this chunk.
     missing_chunk: Option<u32>,
+    // The bodies of the next downloads break after so many pieces.
+    breaks: Mutex<Vec<usize>>,
     content_type: Option<&'static str>,
 }
 
@@ -67,6 +70,7 @@ impl Messages for Mesh {
         }
         self.downloads.lock().unwrap().push(chunk);
         let (pace, stuck_after) = (self.pace, self.stuck_after);
+        let breaks_after = self.breaks.lock().unwrap().pop();
         let content = chunks.get(chunk as usize - 1).cloned().unwrap_or_default();
         let pieces: Vec<_> = (0..content.len())
             .step_by(MIB)
@@ -79,6 +83,9 @@ impl Messages for Mesh {
                     std::future::pending::<()>().await;
                 }
                 tokio::time::sleep(pace).await;
+                if breaks_after.is_some_and(|limit| n >= limit) {
+                    return Err(Error::MeshUnavailable(Fault::new("it broke")));
+                }
                 Ok(piece)
             });
         let kind = if chunks.is_empty() { "REPORT" } else { "DATA" };
@@ -161,13 +168,22 @@ fn record(row: &mut Row, key: &RecordedKey) {
 }
 
 impl ReceivingRows for Rows {
-    async fn begin(&self, _: &MailboxId, message: &MessageId, _: &str) -> Result<Begun, Error> {
+    async fn begin(
+        &self,
+        _: &MailboxId,
+        message: &MessageId,
+        execution: &str,
+    ) -> Result<Begun, Error> {
+        let mut again = true;
         let row = self.change(message, |row| {
             row.status = Some(Status::Receiving);
-            row.attempts = Some(row.attempts.unwrap_or(0) + 1);
             row.timestamp.get_or_insert(clock::iso(clock::now()));
+            if row.counted_by.as_deref() != Some(execution) {
+                row.counted_by = Some(execution.to_owned());
+                row.attempts = Some(row.attempts.unwrap_or(0) + 1);
+                again = row.attempts > Some(1);
+            }
         });
-        let again = row.attempts > Some(1);
         Ok(Begun::Fetch { row, again })
     }
     async fn checkpoint(&self, message: &MessageId, position: &Position) -> Result<(), Error> {
@@ -212,6 +228,7 @@ impl ReceivingRows for Rows {
     async fn uncounted(&self, message: &MessageId, _: &str) -> Result<(), Error> {
         self.change(message, |row| {
             row.attempts = row.attempts.map(|attempts| attempts - 1);
+            row.counted_by = None;
         });
         Ok(())
     }
@@ -697,13 +714,15 @@ async fn a_bad_message_does_not_stop_the_others() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_gone_is_asked_for_at_growing_distance() {
+async fn a_message_that_is_gone_is_asked_for_at_increasing_intervals() {
     let fetch = fetch(&[("m", vec![bytes(10, 0)])]);
     let mut waits = Vec::new();
-    for _ in 0..4 {
-        handle(&fetch, invocation(900), batch(&["gone"]))
-            .await
-            .unwrap();
+    for n in 0..4 {
+        let invocation = Invocation {
+            execution: format!("execution {n}"),
+            ..invocation(900)
+        };
+        handle(&fetch, invocation, batch(&["gone"])).await.unwrap();
         let row = fetch.rows.of("gone");
         let wait = row.next_attempt_at.as_deref().and_then(clock::parse_iso);
         waits.push(wait.map(|at| (at - clock::now()).as_seconds_f64().round() / 60.0));

@@ -9,6 +9,9 @@ use crate::error::{Error, Fault};
 use crate::secrets::{DeployedSource, FRESH, MailboxSecrets, SecretSource, Secrets};
 use crate::settings::MeshSettings;
 
+// A chunk may take as long as Lambda lets its function work.
+const LONGEST_INVOCATION: std::time::Duration = std::time::Duration::from_mins(15);
+
 /// Mailboxes of one MESH environment.
 pub struct Mesh<S> {
     settings: MeshSettings,
@@ -121,6 +124,7 @@ impl<S: SecretSource> Mesh<S> {
             .verify_server(self.settings.verify_ssl)
             .verify_checks_common_name(self.settings.verify_checks_common_name)
             .accept_gzip(self.accepts_gzip)
+            .request_timeout(LONGEST_INVOCATION)
             .user_agent(concat!("mesh-aws/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| {
@@ -156,10 +160,11 @@ impl<S: SecretSource> Mesh<S> {
             Mesh::Configuration(_) => Error::InvalidConfiguration(
                 Fault::new("the connection to MESH is not configured correctly").because(error),
             ),
-            Mesh::NotAuthorised(_) => Error::NotAuthorised(
+            Mesh::NotAuthorised(ref detail) => Error::NotAuthorised(
                 Fault::new(format!(
-                    "MESH refuses mailbox {id}: check that it is a mailbox of this environment, then {}",
-                    self.secrets.describe(&[names[4].clone(), names[3].clone()])
+                    "MESH refuses mailbox {id}: check that it is a mailbox of this environment, then {} (a line break at the end counts){}",
+                    self.secrets.describe(&[names[4].clone(), names[3].clone()]),
+                    not_by_mesh(detail)
                 ))
                 .because(error),
             ),
@@ -207,10 +212,26 @@ impl<S: SecretSource> Mesh<S> {
                     Fault::new("the object could not be read to its end").because(cause),
                 ),
             },
+            Mesh::Rejected(ref detail) => Error::Rejected(
+                Fault::new(format!(
+                    "MESH refuses the request of mailbox {id}{}",
+                    not_by_mesh(detail)
+                ))
+                .because(error),
+            ),
             _ => Error::Rejected(
                 Fault::new(format!("MESH refuses the request of mailbox {id}")).because(error),
             ),
         }
+    }
+}
+
+// Nginx refuses a client certificate with 400, proxies refuse what they don't let through with 403.
+fn not_by_mesh(detail: &ErrorDetail) -> &'static str {
+    if detail.mesh_shaped {
+        ""
+    } else {
+        "; the answer has not the form of MESH's own, so check proxy, firewall and client certificate as well"
     }
 }
 

@@ -15,7 +15,7 @@ pub struct Settings {
     pub page_limit: usize,
     /// `FETCH_BATCH_SIZE`: messages in one batch; PutEvents takes ten entries.
     pub batch_size: usize,
-    /// `MAX_ATTEMPTS`: after so many, a message waits at growing distance.
+    /// `MAX_ATTEMPTS`: after so many, a message waits at increasing intervals.
     pub max_attempts: u32,
 }
 

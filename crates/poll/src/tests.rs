@@ -447,6 +447,24 @@ const SECOND: &str =
     r#"{"messages":["2"],"links":{"next":"/messageexchange/X26ABC1/inbox?continue_from=b"}}"#;
 
 #[tokio::test]
+async fn behind_a_page_of_nothing_but_poison_the_others_are_found() {
+    let last = r#"{"messages":["2","3"],"links":{}}"#;
+    let poll = pages(&[Ok(FIRST), Ok(last)]).await;
+    let poison = Row {
+        attempts: Some(5),
+        status: Some(Status::Receiving),
+        updated_at: Some(clock::iso(clock::now())),
+        ..Row::default()
+    };
+    for id in ["1", "2"] {
+        let mut rows = poll.rows.0.lock().unwrap();
+        rows.insert(format!("in#{id}"), poison.clone());
+    }
+    let answer = run(&poll, REQUEST).await.unwrap();
+    assert_eq!(batches(&answer), [["3"]]);
+}
+
+#[tokio::test]
 async fn a_page_that_fails_leaves_those_before_it() {
     let poll = pages(&[Ok(FIRST), Ok(SECOND), Err(0)]).await;
     let answer = run(&poll, REQUEST).await.unwrap();

@@ -79,7 +79,7 @@ impl<S: SecretSource> Mappings<S> {
                 .filter(|name| value(name).is_none())
                 .collect();
             return Err(Error::InvalidParameters(Fault::new(format!(
-                "metadata mex-from is missing, and so are the {}; put the object again with metadata mex-from, mex-to and mex-workflowid, or create the parameters first",
+                "metadata mex-from is missing, and so are the {}; put the object again with metadata mex-from, mex-to and mex-workflowid, or create the parameters and then put it again",
                 self.source.describe(&missing)
             ))));
         };

@@ -1062,6 +1062,9 @@ async fn an_event_without_version_sends_no_later_object() {
 
 #[tokio::test]
 async fn an_event_that_is_older_than_the_rows_is_refused() {
+    let late = clock::now() - Duration::days(89);
+    let response = with_object(SHORT).run("e1", put_at(Some("v1"), late)).await;
+    assert_eq!(ended(&response.unwrap()), SENT);
     let sender = with_object(SHORT);
     let time = clock::now() - Duration::days(91);
     let error = sender

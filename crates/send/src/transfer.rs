@@ -220,7 +220,7 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
             // The try before this one may have been the one that completed it.
             Err(Error::MessageGone(_)) if posted == ChunkPosted::Complete || chunk == chunks => {
                 Err(Error::UncertainSend(Fault::new(format!(
-                    "message {message} may be complete, and MESH says that it has none such; ask the recipient, then put the object again if the message is missing"
+                    "message {message} may be complete, and MESH says that it has none such; ask the recipient, close the row as docs/runbook.md says for held, and then put the object again if the message is missing"
                 ))))
             }
             Ok(tracking) if !matches!(tracking.status.as_str(), "uploading" | "error") => {

@@ -58,7 +58,7 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
                 Ok(Next::First)
             }
             OnUncertain::Hold => Err(Error::UncertainSend(Fault::new(format!(
-                "the answer to the first chunk was lost and {why}; ask the recipient, then put the object again if the message is missing"
+                "the answer to the first chunk was lost and {why}; ask the recipient, close the row as docs/runbook.md says for held, and then put the object again if the message is missing"
             )))),
         }
     }

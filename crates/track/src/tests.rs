@@ -731,11 +731,15 @@ async fn a_message_that_mesh_no_longer_knows_is_closed_as_it_is() {
 #[tokio::test]
 async fn a_message_without_end_is_not_asked_for_for_ever() {
     let (world, track) = track();
-    let row = sent(&world, 1, "accepted");
-    world.change(&row, |row| row.sent_at = Some(ago(Duration::days(36))));
+    let [young, old] = [(1, 34), (2, 36)].map(|(number, days)| {
+        let row = sent(&world, number, "accepted");
+        world.change(&row, |row| row.sent_at = Some(ago(Duration::days(days))));
+        row
+    });
     tick(&track).await;
-    assert!(world.state().asked.is_empty());
-    assert_eq!(world.row(&row).due, None);
+    assert_eq!(world.state().asked.len(), 1);
+    assert_eq!(world.row(&young).due.as_deref(), Some(Due::Track.as_str()));
+    assert_eq!(world.row(&old).due, None);
 }
 
 #[tokio::test]

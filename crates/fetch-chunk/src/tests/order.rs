@@ -56,6 +56,23 @@ async fn messages_are_stored_in_the_order_of_their_batch_where_that_is_asked_for
 }
 
 #[tokio::test(start_paused = true)]
+async fn without_an_order_a_large_message_holds_up_nothing_of_its_batch() {
+    let ids = ["large", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+    let messages: Vec<_> = ids.iter().map(|id| (*id, vec![bytes(MIB, 1)])).collect();
+    let mut fetch = fetch(&messages);
+    fetch
+        .messages
+        .messages
+        .insert("large".to_owned(), vec![bytes(40 * MIB, 2)]);
+    fetch.messages.pace = Duration::from_secs(1);
+    // 20 seconds of work.
+    let response = handle(&fetch, invocation(65), batch(&ids)).await.unwrap();
+    assert_eq!(stored(&fetch).len(), 9);
+    assert_eq!(response.stored_count, 9);
+    assert_eq!(response.messages[0].message_id.as_ref(), "large");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_fails_holds_nothing_up() {
     let mut fetch = mixed();
     fetch.settings.in_order = true;

@@ -26,7 +26,7 @@ pub struct DynamoRows {
     retention: Duration,
 }
 
-// BatchGetItem answers what it could read; the rest is asked for again at growing distance.
+// BatchGetItem answers what it could read; the rest is asked for again at increasing intervals.
 const FIRST_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 const LAST_PAUSE: std::time::Duration = std::time::Duration::from_secs(2);
 

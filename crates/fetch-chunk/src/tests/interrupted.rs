@@ -1,0 +1,87 @@
+//! Large messages on a line that breaks.
+
+use super::*;
+
+// Three chunks of 20 MiB: parts end in the first at 8 and 16 MiB, in the second at 4 and 12, in the third at 0 and 8.
+fn large() -> Fake {
+    let chunks = (1..=3).map(|seed| bytes(20 * MIB, seed)).collect();
+    fetch(&[("large", chunks)])
+}
+
+fn position(response: &FetchResponse) -> (u32, u64, i32) {
+    let position = response.messages[0].position.as_ref().unwrap();
+    (position.next_chunk, position.skip, position.next_part)
+}
+
+#[tokio::test]
+async fn a_message_that_has_come_on_is_gone_on_with_and_has_not_failed() {
+    let mut fetch = large();
+    // Behind two parts.
+    *fetch.messages.breaks.get_mut().unwrap() = vec![18];
+    let first = handle(&fetch, invocation(900), batch(&["large"]))
+        .await
+        .unwrap();
+    assert_eq!(first.failed, []);
+    assert_eq!(position(&first), (1, 16 * MIB as u64, 3));
+    let row = fetch.rows.of("large");
+    assert_eq!((row.next_part, row.error), (Some(3), None));
+    let second = handle(&fetch, invocation(900), again(&first))
+        .await
+        .unwrap();
+    assert_eq!((second.stored_count, second.failed.len()), (1, 0));
+    let whole = fetch.messages.messages["large"].concat();
+    assert!(object(&fetch, "large") == whole);
+    assert_eq!(fetch.rows.of("large").attempts, Some(1));
+    assert_eq!(*fetch.bucket.begun.lock().unwrap(), 1);
+}
+
+#[tokio::test]
+async fn one_that_does_not_come_on_has_failed() {
+    let mut fetch = large();
+    // The last first: behind two parts, then within the third.
+    *fetch.messages.breaks.get_mut().unwrap() = vec![17, 18];
+    let first = handle(&fetch, invocation(900), batch(&["large"]))
+        .await
+        .unwrap();
+    assert_eq!(first.failed, []);
+    let second = handle(&fetch, invocation(900), again(&first)).await;
+    assert_eq!(second.unwrap_err().name(), "MeshUnavailable");
+    let row = fetch.rows.of("large");
+    assert!(row.error.unwrap().starts_with("MeshUnavailable"));
+    assert_eq!((row.attempts, row.next_part), (Some(1), Some(3)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_repeated_goes_on_where_the_one_before_came_to() {
+    let mut fetch = large();
+    fetch.messages.pace = Duration::from_secs(1);
+    // 20 seconds of work, two parts.
+    let first = handle(&fetch, invocation(65), batch(&["large"]))
+        .await
+        .unwrap();
+    assert_eq!(position(&first).2, 3);
+    // This one is killed in the third chunk, and has noted where the second checkpoint was.
+    let killed = handle(&fetch, invocation(900), again(&first));
+    tokio::time::timeout(Duration::from_secs(50), killed)
+        .await
+        .unwrap_err();
+    assert!(fetch.rows.of("large").next_part > Some(3));
+    fetch.messages.downloads.get_mut().unwrap().clear();
+    let last = handle(&fetch, invocation(900), again(&first))
+        .await
+        .unwrap();
+    assert_eq!(last.stored_count, 1);
+    assert!(!fetch.messages.downloads.lock().unwrap().contains(&1));
+    let whole = fetch.messages.messages["large"].concat();
+    assert!(object(&fetch, "large") == whole);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_falls_silent_fails_before_its_invocation_ends() {
+    let mut fetch = large();
+    fetch.messages.stuck_after = Some(4);
+    let begun = tokio::time::Instant::now();
+    let end = handle(&fetch, invocation(900), batch(&["large"])).await;
+    assert_eq!(end.unwrap_err().name(), "MeshUnavailable");
+    assert_eq!(begun.elapsed().as_secs(), 300);
+}
