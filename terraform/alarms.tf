@@ -11,7 +11,7 @@ locals {
     )
   }
 
-  # Numbers that the follow-up logs: once a run how things stand, and a line for each undelivered message.
+  # Numbers that the tracking run logs: once a run how things stand, and a line for each undelivered message.
   alarm_namespace = "mesh-aws/${local.name}"
   tracked = {
     held        = { reference = "MESHTRACK0006", value = "$.held", says = "MESH cannot tell whether it has a message. It is not sent again: a person must decide." }
@@ -93,7 +93,7 @@ locals {
     { for name in ["track-not-running"] : name => {
       section   = name, namespace = "AWS/States", metric = "ExecutionsSucceeded", at_most = 0, periods = var.track_alarm_minutes / 5
       dimension = { StateMachineArn = aws_sfn_state_machine.track_messages.arn }
-      says      = "No follow-up has succeeded for ${var.track_alarm_minutes} minutes: interrupted sends wait, and the alarms on messages see nothing."
+      says      = "No tracking run has succeeded for ${var.track_alarm_minutes} minutes: interrupted sends wait, and the alarms on messages see nothing."
     } if var.track_alarm_minutes > 0 },
     # Between two runs nothing has changed: how things stood still holds.
     { for metric, one in local.tracked : metric => {

@@ -66,7 +66,7 @@ resource "aws_iam_role" "mesh_cloudtrail_to_cloudwatch_role" {
   name                 = "${local.name}-cloudtrail"
   description          = "Lets CloudTrail write to ${local.trail_log_group_name}"
   assume_role_policy   = data.aws_iam_policy_document.assume["cloudtrail"].json
-  permissions_boundary = var.permissions_boundary
+  permissions_boundary = local.permissions_boundary
   tags                 = local.tags
 }
 

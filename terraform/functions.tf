@@ -101,7 +101,7 @@ resource "aws_iam_role" "poll_mailbox" {
   name                 = "${local.function_name.poll_mailbox}-role"
   description          = "Role of the function ${local.function_name.poll_mailbox}"
   assume_role_policy   = data.aws_iam_policy_document.assume["lambda"].json
-  permissions_boundary = var.permissions_boundary
+  permissions_boundary = local.permissions_boundary
   tags                 = local.tags
 }
 
@@ -126,7 +126,7 @@ resource "aws_lambda_function" "fetch_message_chunk" {
   handler          = "bootstrap"
   filename         = local.zips.fetch_message_chunk
   source_code_hash = try(filebase64sha256(local.zips.fetch_message_chunk), null)
-  memory_size      = var.memory.fetch_message_chunk
+  memory_size      = coalesce(var.fetch_message_lambda_memory_size, var.memory.fetch_message_chunk)
   timeout          = var.timeout.fetch_message_chunk
   tags             = local.tags
 
@@ -176,7 +176,7 @@ resource "aws_iam_role" "fetch_message_chunk" {
   name                 = "${local.function_name.fetch_message_chunk}-role"
   description          = "Role of the function ${local.function_name.fetch_message_chunk}"
   assume_role_policy   = data.aws_iam_policy_document.assume["lambda"].json
-  permissions_boundary = var.permissions_boundary
+  permissions_boundary = local.permissions_boundary
   tags                 = local.tags
 }
 
@@ -245,7 +245,7 @@ resource "aws_iam_role" "acknowledge_message" {
   name                 = "${local.function_name.acknowledge_message}-role"
   description          = "Role of the function ${local.function_name.acknowledge_message}"
   assume_role_policy   = data.aws_iam_policy_document.assume["lambda"].json
-  permissions_boundary = var.permissions_boundary
+  permissions_boundary = local.permissions_boundary
   tags                 = local.tags
 }
 
@@ -269,7 +269,7 @@ resource "aws_lambda_function" "send_message_chunk" {
   handler          = "bootstrap"
   filename         = local.zips.send_message_chunk
   source_code_hash = try(filebase64sha256(local.zips.send_message_chunk), null)
-  memory_size      = var.memory.send_message_chunk
+  memory_size      = coalesce(var.send_message_lambda_memory_size, var.memory.send_message_chunk)
   timeout          = var.timeout.send_message_chunk
   tags             = local.tags
 
@@ -325,7 +325,7 @@ resource "aws_iam_role" "send_message_chunk" {
   name                 = "${local.function_name.send_message_chunk}-role"
   description          = "Role of the function ${local.function_name.send_message_chunk}"
   assume_role_policy   = data.aws_iam_policy_document.assume["lambda"].json
-  permissions_boundary = var.permissions_boundary
+  permissions_boundary = local.permissions_boundary
   tags                 = local.tags
 }
 
@@ -398,7 +398,7 @@ resource "aws_iam_role" "track_message" {
   name                 = "${local.function_name.track_message}-role"
   description          = "Role of the function ${local.function_name.track_message}"
   assume_role_policy   = data.aws_iam_policy_document.assume["lambda"].json
-  permissions_boundary = var.permissions_boundary
+  permissions_boundary = local.permissions_boundary
   tags                 = local.tags
 }
 

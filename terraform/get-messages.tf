@@ -50,7 +50,7 @@ resource "aws_iam_role" "get_messages" {
   name                 = local.get_messages_name
   description          = "Role of the state machine ${local.get_messages_name}"
   assume_role_policy   = data.aws_iam_policy_document.assume["states"].json
-  permissions_boundary = var.permissions_boundary
+  permissions_boundary = local.permissions_boundary
   tags                 = local.tags
 }
 
@@ -131,7 +131,7 @@ resource "aws_iam_role" "get_messages_event" {
   name                 = "${local.get_messages_name}-event"
   description          = "Lets EventBridge start ${local.get_messages_name}"
   assume_role_policy   = data.aws_iam_policy_document.assume["events"].json
-  permissions_boundary = var.permissions_boundary
+  permissions_boundary = local.permissions_boundary
   tags                 = local.tags
 }
 
@@ -174,7 +174,7 @@ resource "aws_iam_role" "get_messages_handshake_event" {
   name                 = "${local.get_messages_name}-handshake-event"
   description          = "Lets EventBridge start ${local.get_messages_name} for a handshake"
   assume_role_policy   = data.aws_iam_policy_document.assume["events"].json
-  permissions_boundary = var.permissions_boundary
+  permissions_boundary = local.permissions_boundary
   tags                 = local.tags
 }
 

@@ -16,6 +16,8 @@ locals {
     production  = "https://mesh-sync.spineservices.nhs.uk"
   }[var.mesh_env]), "/")
 
+  permissions_boundary = var.permissions_boundary == null ? var.permissions_boundary_arn : var.permissions_boundary
+
   # Known while planning even where the ids of the network are not yet.
   in_vpc = length(var.subnet_ids) > 0
 

@@ -44,7 +44,7 @@ resource "aws_iam_role" "send_message" {
   name                 = local.send_message_name
   description          = "Role of the state machine ${local.send_message_name}"
   assume_role_policy   = data.aws_iam_policy_document.assume["states"].json
-  permissions_boundary = var.permissions_boundary
+  permissions_boundary = local.permissions_boundary
   tags                 = local.tags
 }
 
@@ -246,7 +246,7 @@ resource "aws_iam_role" "send_message_event" {
   name                 = "${local.send_message_name}-event"
   description          = "Lets EventBridge start ${local.send_message_name}"
   assume_role_policy   = data.aws_iam_policy_document.assume["events"].json
-  permissions_boundary = var.permissions_boundary
+  permissions_boundary = local.permissions_boundary
   tags                 = local.tags
 }
 

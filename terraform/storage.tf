@@ -142,13 +142,28 @@ resource "aws_s3_bucket_public_access_block" "s3logs" {
 resource "aws_s3_bucket_lifecycle_configuration" "s3logs" {
   bucket = aws_s3_bucket.s3logs.id
 
+  # Not the whole bucket: in one taken over from the NHS's module access logs were never to expire.
+  dynamic "rule" {
+    for_each = merge(
+      { AWSLogs = var.s3logs_retention_in_days, (local.trail_prefix) = var.s3logs_retention_in_days },
+      var.access_logs_retention_in_days == null ? {} : { bucket_logs = var.access_logs_retention_in_days },
+    )
+    content {
+      id     = rule.key
+      status = "Enabled"
+      filter {
+        prefix = "${rule.key}/"
+      }
+      expiration {
+        days = rule.value
+      }
+    }
+  }
+
   rule {
-    id     = "ExpireLogs"
+    id     = "AbortUploads"
     status = "Enabled"
     filter {}
-    expiration {
-      days = var.s3logs_retention_in_days
-    }
     abort_incomplete_multipart_upload {
       days_after_initiation = 7
     }

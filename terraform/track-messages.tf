@@ -39,7 +39,7 @@ resource "aws_iam_role" "track_messages" {
   name                 = local.track_messages_name
   description          = "Role of the state machine ${local.track_messages_name}"
   assume_role_policy   = data.aws_iam_policy_document.assume["states"].json
-  permissions_boundary = var.permissions_boundary
+  permissions_boundary = local.permissions_boundary
   tags                 = local.tags
 }
 
@@ -88,7 +88,7 @@ resource "aws_iam_role" "track_messages_event" {
   name                 = "${local.track_messages_name}-event"
   description          = "Lets EventBridge start ${local.track_messages_name}"
   assume_role_policy   = data.aws_iam_policy_document.assume["events"].json
-  permissions_boundary = var.permissions_boundary
+  permissions_boundary = local.permissions_boundary
   tags                 = local.tags
 }
 

@@ -71,6 +71,28 @@ variable "memory" {
   }
 }
 
+variable "fetch_message_lambda_memory_size" {
+  type        = number
+  description = "The NHS's module's name of `memory.fetch_message_chunk`, which it wins over."
+  default     = null
+
+  validation {
+    condition     = var.fetch_message_lambda_memory_size == null || try(var.fetch_message_lambda_memory_size >= 128 && var.fetch_message_lambda_memory_size <= 10240 && floor(var.fetch_message_lambda_memory_size) == var.fetch_message_lambda_memory_size, false)
+    error_message = "fetch_message_lambda_memory_size must be a whole number of MiB from 128 to 10240."
+  }
+}
+
+variable "send_message_lambda_memory_size" {
+  type        = number
+  description = "The NHS's module's name of `memory.send_message_chunk`, which it wins over."
+  default     = null
+
+  validation {
+    condition     = var.send_message_lambda_memory_size == null || try(var.send_message_lambda_memory_size >= 128 && var.send_message_lambda_memory_size <= 10240 && floor(var.send_message_lambda_memory_size) == var.send_message_lambda_memory_size, false)
+    error_message = "send_message_lambda_memory_size must be a whole number of MiB from 128 to 10240."
+  }
+}
+
 variable "timeout" {
   type = object({
     poll_mailbox        = optional(number, 300)
@@ -98,6 +120,22 @@ variable "permissions_boundary" {
   validation {
     condition     = var.permissions_boundary == null || can(regex("^arn:[a-z-]+:iam::(aws|[0-9]{12}):policy/.+$", var.permissions_boundary))
     error_message = "permissions_boundary must be the ARN of an IAM policy: arn:aws:iam::<account>:policy/<name>."
+  }
+}
+
+variable "permissions_boundary_arn" {
+  type        = string
+  description = "The NHS's module's name of `permissions_boundary`."
+  default     = null
+
+  validation {
+    condition     = var.permissions_boundary_arn == null || var.permissions_boundary == null || var.permissions_boundary_arn == var.permissions_boundary
+    error_message = "permissions_boundary and permissions_boundary_arn mean the same: set one of them."
+  }
+
+  validation {
+    condition     = var.permissions_boundary_arn == null || can(regex("^arn:[a-z-]+:iam::(aws|[0-9]{12}):policy/.+$", var.permissions_boundary_arn))
+    error_message = "permissions_boundary_arn must be the ARN of an IAM policy: arn:aws:iam::<account>:policy/<name>."
   }
 }
 
@@ -450,7 +488,7 @@ variable "use_s3_key_for_mex_filename" {
 
 variable "track_messages_schedule" {
   type        = string
-  description = "EventBridge schedule of the follow-up: interrupted sends are taken up again, and MESH is asked whether sent messages were collected."
+  description = "EventBridge schedule of the tracking run: interrupted sends are taken up again, and MESH is asked whether sent messages were collected."
   default     = "rate(5 minutes)"
   nullable    = false
 
@@ -544,7 +582,7 @@ variable "uncertain_send_wait_seconds" {
 
 variable "max_attempts" {
   type        = number
-  description = "Attempts at one message before it waits at growing distance and is reported."
+  description = "Attempts at one message before it waits at increasing intervals and is reported."
   default     = 5
   nullable    = false
 
@@ -615,13 +653,24 @@ variable "mesh_s3_object_expiry_in_days" {
 
 variable "s3logs_retention_in_days" {
   type        = number
-  description = "Days that the bucket's access logs and the trail's files are kept."
+  description = "Days that the trail's files are kept."
   default     = 7
   nullable    = false
 
   validation {
     condition     = var.s3logs_retention_in_days >= 1 && floor(var.s3logs_retention_in_days) == var.s3logs_retention_in_days
     error_message = "s3logs_retention_in_days must be a whole number of at least 1."
+  }
+}
+
+variable "access_logs_retention_in_days" {
+  type        = number
+  description = "Days that the bucket's access logs are kept; `null` keeps them for ever, as the NHS's module does."
+  default     = null
+
+  validation {
+    condition     = var.access_logs_retention_in_days == null || try(var.access_logs_retention_in_days >= 1 && floor(var.access_logs_retention_in_days) == var.access_logs_retention_in_days, false)
+    error_message = "access_logs_retention_in_days must be a whole number of at least 1, or null."
   }
 }
 
@@ -686,7 +735,7 @@ variable "log_level" {
 
 variable "alarms_enabled" {
   type        = bool
-  description = "Whether CloudWatch alarms are made: the dead-letter queue, failed executions, functions that go on failing, polls and follow-ups that stop, messages that are held, overdue, poison or undelivered. `docs/runbook.md` says what to do about each."
+  description = "Whether CloudWatch alarms are made: the dead-letter queue, failed executions, functions that go on failing, polls and tracking runs that stop, messages that are held, overdue, poison or undelivered. `docs/runbook.md` says what to do about each."
   default     = true
   nullable    = false
 }
@@ -746,7 +795,7 @@ variable "poll_alarm_minutes" {
 
 variable "track_alarm_minutes" {
   type        = number
-  description = "Minutes in which no follow-up succeeds until the alarm `track-not-running`; 0: no such alarm. At least two runs of `track_messages_schedule`."
+  description = "Minutes in which no tracking run succeeds until the alarm `track-not-running`; 0: no such alarm. At least two runs of `track_messages_schedule`."
   default     = 30
   nullable    = false
 
@@ -835,7 +884,7 @@ variable "aws_sfn_endpoint_sg_id" {
 
   validation {
     condition     = length(var.subnet_ids) == 0 || var.aws_sfn_endpoint_sg_id != ""
-    error_message = "In a VPC, aws_sfn_endpoint_sg_id is needed: the follow-up starts interrupted sends again. Set it to the security group of the interface endpoint for Step Functions (states)."
+    error_message = "In a VPC, aws_sfn_endpoint_sg_id is needed: the tracking run starts interrupted sends again. Set it to the security group of the interface endpoint for Step Functions (states)."
   }
 }
 

@@ -1,0 +1,97 @@
+# What a team that comes from the NHS's module has beside the names of interface.tftest.hcl.
+
+mock_provider "aws" {
+  source = "./tests/aws"
+}
+
+variables {
+  name_prefix = "live-example"
+  mesh_env    = "integration"
+  mailbox_ids = ["X26ABC1"]
+}
+
+run "variables_of_2_1_6_have_their_effect" {
+  command = plan
+
+  variables {
+    fetch_message_lambda_memory_size = 512
+    send_message_lambda_memory_size  = 1024
+    permissions_boundary_arn         = "arn:aws:iam::123456789012:policy/boundary"
+  }
+
+  assert {
+    condition     = [aws_lambda_function.fetch_message_chunk.memory_size, aws_lambda_function.send_message_chunk.memory_size] == [512, 1024]
+    error_message = "memory of the functions"
+  }
+
+  assert {
+    condition = alltrue([
+      for role in [
+        aws_iam_role.poll_mailbox, aws_iam_role.fetch_message_chunk, aws_iam_role.acknowledge_message, aws_iam_role.send_message_chunk,
+        aws_iam_role.track_message, aws_iam_role.get_messages, aws_iam_role.send_message, aws_iam_role.track_messages,
+        aws_iam_role.get_messages_event, aws_iam_role.get_messages_handshake_event, aws_iam_role.send_message_event,
+        aws_iam_role.track_messages_event, aws_iam_role.mesh_cloudtrail_to_cloudwatch_role[0],
+      ] : role.permissions_boundary == "arn:aws:iam::123456789012:policy/boundary"
+    ])
+    error_message = "a role without its boundary"
+  }
+}
+
+run "two_boundaries_are_refused" {
+  command = plan
+
+  variables {
+    permissions_boundary     = "arn:aws:iam::123456789012:policy/one"
+    permissions_boundary_arn = "arn:aws:iam::123456789012:policy/another"
+  }
+
+  expect_failures = [var.permissions_boundary_arn]
+}
+
+run "values_below_are_refused" {
+  command = plan
+
+  variables {
+    access_logs_retention_in_days    = 0
+    fetch_message_lambda_memory_size = 127
+    send_message_lambda_memory_size  = 127
+    permissions_boundary_arn         = "boundary"
+  }
+
+  expect_failures = [
+    var.access_logs_retention_in_days,
+    var.fetch_message_lambda_memory_size,
+    var.send_message_lambda_memory_size,
+    var.permissions_boundary_arn,
+  ]
+}
+
+run "access_logs_that_were_kept_stay" {
+  command = plan
+
+  variables {
+    s3logs_retention_in_days = 8
+  }
+
+  assert {
+    condition = {
+      for rule in aws_s3_bucket_lifecycle_configuration.s3logs.rule : rule.filter[0].prefix => rule.expiration[0].days if length(rule.expiration) > 0
+    } == { "AWSLogs/" = 8, "cloudtrail/" = 8 }
+    error_message = "what expires in the bucket of logs"
+  }
+}
+
+run "access_logs_expire_if_the_caller_wants" {
+  command = plan
+
+  variables {
+    access_logs_retention_in_days = 30
+  }
+
+  assert {
+    condition = {
+      for rule in aws_s3_bucket_lifecycle_configuration.s3logs.rule : rule.filter[0].prefix => rule.expiration[0].days if length(rule.expiration) > 0
+    } == { "AWSLogs/" = 7, "bucket_logs/" = 30, "cloudtrail/" = 7 }
+    error_message = "what expires in the bucket of logs"
+  }
+}
