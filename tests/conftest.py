@@ -48,7 +48,7 @@ def pytest_sessionfinish(session):
     if (stack.folder / "calls.jsonl").exists():
         problems += least_privilege.refusals(stack, REFUSED)
     if started and whole(session):
-        problems += least_privilege.problems(stack, [one(stack).name for one in (first, second, readme)])
+        problems += least_privilege.problems(stack, [one(stack).name for one in (first, second, readme, moving)])
     stack.stop()
     for problem in problems:
         print(f"\nthe local AWS: {problem}")
@@ -188,6 +188,10 @@ def second(stack):
 
 def readme(stack):
     return Pipeline(stack, "readme-example-project-mesh")
+
+
+def moving(stack):
+    return Pipeline(stack, "moving-mesh")
 
 
 def take(kind, pool):

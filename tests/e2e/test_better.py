@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import time
 
 import pytest
 from stack.chaos import Ageing
@@ -83,7 +84,10 @@ def test_an_aborted_poll_holds_its_mailbox_for_a_time_only(pipeline, mailbox, ot
     (execution,) = pipeline.poll(mailbox)
     # The local engine calls it failed, since it was amid a Map; what fails by itself gives the lease back.
     assert execution["status"] in ("ABORTED", "FAILED")
-    assert lease(pipeline, mailbox)["owner"] == execution["executionArn"]
+    held = lease(pipeline, mailbox)
+    assert held["owner"] == execution["executionArn"]
+    # The function's time limit and a minute.
+    assert 0 < held["until"] - time.time() <= 900 + 60
     # Until its time has passed the mailbox is left alone, and nothing fails.
     (second,) = pipeline.poll(mailbox)
     assert (second["status"], second["output"]["statusCode"]) == ("SUCCEEDED", 204)

@@ -1,4 +1,4 @@
-"""Every call of a function is cut short once: nothing is lost, nothing arrives twice, nothing stays behind.
+"""Every call of a function is cut short once, or its answer damaged: nothing is lost, nothing arrives twice, nothing stays behind.
 
 The calls of an undisturbed run are counted first; then each is the end of a worker (before and after it takes effect) or of its
 execution, in a cell of its own with a mailbox of its own. Afterwards the schedules run on, and time passes: leases and rows are aged
@@ -10,6 +10,7 @@ import concurrent.futures
 import json
 import os
 import random
+import re
 import time
 
 import pytest
@@ -27,11 +28,17 @@ SEED = int(os.environ.get("MATRIX_SEED", "1"))
 STILL = 2
 
 KINDS = ("kill-before", "kill-after", "abort")
+DAMAGES = (
+    {"kind": "half"},
+    {"kind": "long"},
+    {"kind": "status", "status": 503, "body": "<Error><Code>ServiceUnavailable</Code></Error>"},
+    {"kind": "status", "status": 500, "body": "{", "late": True},
+)
 
 
-def kinds_of(n, everything):
+def in_turn(kinds, n, everything):
     """What befalls the n-th call: each kind in a run of its own, or one in its turn."""
-    return KINDS if everything else (KINDS[(n + SEED) % len(KINDS)],)
+    return kinds if everything else (kinds[(n + SEED) % len(kinds)],)
 
 
 class Cell:
@@ -177,6 +184,10 @@ class Send(Cell):
         return found or self.told(row_id, "MESH message sent")
 
 
+# Whose calls are cut short.
+RECEIVING = {"poll-mailbox", "fetch-message-chunk", "acknowledge-message"}
+SENDING = {"send-message-chunk"}
+
 CASES = {
     "receive one chunk": (Receive, 1000, 1),
     "receive several chunks": (Receive, 11 * MIB, 3),
@@ -193,7 +204,7 @@ def cells(pipeline, take, case, faults, report):
         mailbox, other = take(), take()
         cell = kind_of(pipeline, mailbox, other, random.Random(mailbox).randbytes(size), chunks)
         if fault:
-            pipeline.stack.fault(mailbox, fault[1], at=fault[0])
+            pipeline.stack.fault(mailbox, **fault)
         found = cell.run()
         calls = pipeline.stack.calls(mailbox)
         struck = [call for call in calls if call["fault"]]
@@ -205,18 +216,20 @@ def cells(pipeline, take, case, faults, report):
         results = list(pool.map(one, faults))
     for fault, found, _, struck in results:
         if found:
-            report(f"{case}, {fault and fault[1]} at call {fault and fault[0]} ({[one['call'] for one in struck]}): {'; '.join(found)}")
+            report(f"{case}, {fault} ({[one['call'] for one in struck]}): {'; '.join(found)}")
     return results
 
 
-def run_matrix(pipeline, cell_mailbox, case, everything, capsys):
+def run_matrix(pipeline, cell_mailbox, case, faults_of, capsys):
     problems, began = [], time.monotonic()
     ((_, _, calls, _),) = cells(pipeline, cell_mailbox, case, [None], problems.append)
     assert not problems
     names = [call["call"] for call in calls]
-    faults = [(n, kind) for n in range(1, len(names) + 1) for kind in kinds_of(n, everything)]
+    functions = {name.split()[0].removeprefix(f"{pipeline.name}-") for name in names}
+    assert functions == (RECEIVING if case.startswith("receive") else SENDING)
+    faults = faults_of(names)
     results = cells(pipeline, cell_mailbox, case, faults, problems.append)
-    kinds = collections.Counter(kind for _, kind in faults)
+    kinds = collections.Counter(fault["kind"] for fault in faults)
     with capsys.disabled():
         print(
             f"\nmatrix, {case}, seed {SEED}: {len(names)} calls, {len(results)} cells ({dict(kinds)}),"
@@ -225,12 +238,38 @@ def run_matrix(pipeline, cell_mailbox, case, everything, capsys):
     assert not problems, "\n".join(problems)
 
 
+def cut_short(everything):
+    return lambda names: [
+        {"kind": kind, "at": n} for n in range(1, len(names) + 1) for kind in in_turn(KINDS, n, everything)
+    ]
+
+
+def damaged(everything):
+    """Of calls with the same name the first: their answers have the same form."""
+    return lambda names: [
+        damage | {"call": re.escape(name)}
+        for n, name in enumerate(dict.fromkeys(names))
+        for damage in in_turn(DAMAGES, n, everything)
+    ]
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_every_call_cut_short_once(pipeline, cell_mailbox, case, capsys):
-    run_matrix(pipeline, cell_mailbox, case, False, capsys)
+    run_matrix(pipeline, cell_mailbox, case, cut_short(False), capsys)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if "several" in case])
+def test_the_answer_to_every_call_damaged_once(pipeline, cell_mailbox, case, capsys):
+    run_matrix(pipeline, cell_mailbox, case, damaged(False), capsys)
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("case", CASES)
 def test_every_call_cut_short_in_every_way(pipeline, cell_mailbox, case, capsys):
-    run_matrix(pipeline, cell_mailbox, case, True, capsys)
+    run_matrix(pipeline, cell_mailbox, case, cut_short(True), capsys)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("case", CASES)
+def test_the_answer_to_every_call_damaged_in_every_way(pipeline, cell_mailbox, case, capsys):
+    run_matrix(pipeline, cell_mailbox, case, damaged(True), capsys)

@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import moving
 from moving_in import legacy
-from stack import commands
+from stack import commands, least_privilege
 from stack.checks import Message, received, sent
-from stack.pipeline import Pipeline
 from stack.servers import TESTS
 from stack.terraform import MODULE
 
@@ -34,7 +34,7 @@ class Team:
 
     def __init__(self, stack):
         self.stack = stack
-        self.pipeline = Pipeline(stack, "moving-mesh")
+        self.pipeline = moving(stack)
         self.terraform = stack.terraform("moving")
 
     def begin(self):
@@ -197,6 +197,20 @@ def test_no_permission_of_the_replaced_module_is_left(team):
     iam = team.stack.client("iam")
     named = [one["PolicyName"] for page in iam.get_paginator("list_policies").paginate(Scope="Local") for one in page["Policies"]]
     assert [name for name in named if name.startswith(("moving-mesh", "mesh-cloudtrail"))] == []
+
+
+def test_in_a_vpc_no_grant_is_wider(team):
+    grants = {
+        (action, resource)
+        for statements in least_privilege.roles(team.stack, team.pipeline.name).values()
+        for one in statements
+        for action in one.actions
+        for resource in one.resources
+        if one.allow
+    }
+    assert {action for action, _ in grants if action.startswith("ec2:")}
+    assert [action for action, _ in grants if "*" in action] == []
+    assert {action for action, resource in grants if resource == "*"} <= least_privilege.NO_NARROWER
 
 
 def test_a_message_is_received(team):

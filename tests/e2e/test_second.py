@@ -37,6 +37,34 @@ def test_a_message_each_way(second, second_mailbox, other):
     assert sent(second, key, version, outgoing) == []
 
 
+def test_two_instances_with_one_mailbox_lose_nothing(pipeline, second, cell_mailbox, other):
+    """As while a team moves from one to another: neither knows of the other."""
+    mailbox, stack = cell_mailbox(), pipeline.stack
+    second.put_parameter(f"mailboxes/{mailbox}/INBOUND_FOLDER", f"inbound/{mailbox}")
+    second.put_parameter(f"mailboxes/{mailbox}/INBOUND_BUCKET", second.bucket)
+    both = (pipeline, second)
+    for one in both:
+        one.put_secret(f"mailboxes/{mailbox}/MAILBOX_PASSWORD", mesh.password(mailbox))
+    bodies = {Message(other, mailbox, body).send(stack): body for body in (b"%d" % n * 100_000 for n in range(12))}
+
+    def start(one):
+        given = {"stateMachineArn": one.machine("get-messages"), "input": json.dumps({"mailbox": mailbox})}
+        return stack.client("stepfunctions").start_execution(**given)["executionArn"]
+
+    for _ in range(3):
+        for one, execution in [(one, start(one)) for one in both]:
+            one.wait(execution)
+    assert inbox_empty(pipeline, mailbox) == []
+    for message_id, body in bodies.items():
+        keys = [(one, key) for one in both for key in one.keys(f"inbound/{mailbox}/") if message_id in key]
+        assert keys and all(one.get(key)["Body"] == body for one, key in keys)
+        # Which one was told to be stored is: whoever came too late found it gone, or acknowledged it once more.
+        rows = [one.row(f"in#{message_id}") for one in both]
+        stored = [row for row in rows if row and row["status"] == "acknowledged"]
+        assert len(stored) == len(keys)
+        assert all(row["status"] in ("acknowledged", "receiving", "gone") for row in rows if row)
+
+
 def test_messages_are_stored_in_the_order_of_their_inbox(second, second_mailbox, other):
     second.put_parameter(f"mailboxes/{second_mailbox}/INBOUND_FOLDER", f"inbound/{second_mailbox}")
     second.put_parameter(f"mailboxes/{second_mailbox}/INBOUND_BUCKET", second.bucket)

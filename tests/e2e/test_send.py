@@ -144,6 +144,38 @@ def test_a_new_version_of_the_object_is_another_message(pipeline, sender, other)
     assert bodies == [b"monday", b"tuesday"]
 
 
+def put_and_claimed(pipeline, key, message):
+    """Puts an object that has its row and is not read for some seconds; returns its version."""
+    pipeline.stack.cell(message.sender, f'[/"]{message.sender}[/"]')
+    pipeline.stack.fault(message.sender, "delay", call=".*send-message-chunk .* GetObject", seconds=5)
+    version = put(pipeline, key, message)
+    until(lambda: pipeline.row_of(key, version), f"row of {key}", lambda: pipeline.executions("send-message", key))
+    return version
+
+
+@pytest.mark.parametrize("size", [1000, 11 * MIB], ids=["small", "three chunks"])
+def test_an_object_that_is_overwritten_while_it_is_sent(pipeline, sender, other, size):
+    key = f"outbound/{sender}/hourly.bin"
+    first, second = (Message(sender, other, random.Random(seed).randbytes(size)) for seed in (5, 6))
+    versions = [put_and_claimed(pipeline, key, first), put(pipeline, key, second)]
+    assert pipeline.row_of(key, versions[0])["status"] in ("claimed", "posting")
+    rows = [pipeline.wait_sent(key, version) for version in versions]
+    with pipeline.stack.party(other) as party:
+        assert len(party.list_messages()) == 2
+        for row, message in zip(rows, (first, second), strict=True):
+            assert party.retrieve_message(row["message_id"]).read() == message.body
+
+
+def test_an_object_that_is_deleted_while_it_is_sent(pipeline, sender, other):
+    key = f"outbound/{sender}/withdrawn.txt"
+    version = put_and_claimed(pipeline, key, Message(sender, other, b"withdrawn"))
+    pipeline.stack.client("s3").delete_object(Bucket=pipeline.bucket, Key=key, VersionId=version)
+    row = pipeline.wait_error(key, version)
+    assert row["status"] == "failed"
+    assert row["error"].startswith("ObjectGone")
+    assert inbox_empty(pipeline, other) == []
+
+
 def test_copies_and_folder_markers_send_nothing(pipeline, sender, other):
     message = Message(sender, other, b"copied", content_type="text/plain")
     pipeline.put(f"elsewhere/{sender}.txt", message.body, message.metadata)

@@ -10,13 +10,15 @@ import time
 import pytest
 from stack import mesh
 from stack.chaos import Ageing, any_fault
-from stack.checks import Message, sha256
+from stack.checks import MIB, Message, inbox_empty, sha256
 from stack.pipeline import outbound_row
 
 pytestmark = pytest.mark.nightly
 
 SHARE = 0.05
 PER_MAILBOX = 50
+# One in so many each way comes in several chunks, and is stored in several parts.
+LARGE = 25
 # Mailboxes: with a thousand executions at once the local Step Functions answers nobody in time.
 AT_ONCE = 4
 ROUNDS = 30
@@ -28,22 +30,24 @@ class Soak:
 
     def __init__(self, pipeline, mailbox, other, count, seed):
         self.pipeline, self.stack = pipeline, pipeline.stack
-        self.mailbox, self.other, self.count, self.seed = mailbox, other, count, seed
+        self.mailbox, self.other, self.count = mailbox, other, count
         self.ageing = Ageing(pipeline)
-        self.rng = random.Random(f"{seed} {mailbox}")
+        self.rng = random.Random(seed)
         self.incoming, self.outgoing = {}, {}
         pipeline.put_secret(f"mailboxes/{mailbox}/MAILBOX_PASSWORD", mesh.password(mailbox))
         self.stack.cell(mailbox, f'[/"]{mailbox}[/"]')
         any_fault(self.stack, mailbox, SHARE, seed)
 
-    def body(self):
-        return self.rng.randbytes(self.rng.randint(1, 5_000))
+    def body(self, n):
+        least, most = (1, 5_000) if n % LARGE else (9 * MIB, 11 * MIB)
+        return self.rng.randbytes(self.rng.randint(least, most))
 
     def fill(self):
         for n in range(self.count // 2):
-            body = self.body()
-            self.incoming[Message(self.other, self.mailbox, body).send(self.stack)] = body
-            body, key = self.body(), f"outbound/{self.mailbox}/{n}"
+            body = self.body(n)
+            message_id = Message(self.other, self.mailbox, body).send(self.stack, max_chunk_size=4 * MIB)
+            self.incoming[message_id] = body
+            body, key = self.body(n), f"outbound/{self.mailbox}/{n}"
             version = self.pipeline.put(key, body, Message(self.mailbox, self.other, body).metadata)
             self.outgoing[outbound_row(self.pipeline.bucket, key, version)] = body
         rows = "|".join(self.outgoing)
@@ -65,11 +69,17 @@ class Soak:
             self.ageing.received(f"in#{row}")
         self.ageing.open_sends(self.outgoing)
 
+    def lease(self):
+        key = {"lease_id": {"S": self.mailbox}}
+        return self.stack.client("dynamodb").get_item(TableName=f"{self.pipeline.name}-leases", Key=key).get("Item")
+
     def unfinished(self):
+        """What another round is for."""
         rows = [self.pipeline.row(f"in#{one}") or {"id": one} for one in self.incoming]
         found = [row for row in rows if row.get("status") != "acknowledged"]
         rows = [self.pipeline.row(one) or {"id": one} for one in self.outgoing]
-        return found + [row for row in rows if row.get("status") != "sent" or not row.get("announced")]
+        found += [row for row in rows if row.get("status") != "sent" or not row.get("announced")]
+        return found + ([{"id": f"lease of {self.mailbox}"}] if self.lease() else [])
 
     def differences(self):
         found = [f"row {row['id']} is {row.get('status')}: {row.get('error')}" for row in self.unfinished()]
@@ -81,6 +91,9 @@ class Soak:
                 found.append(f"{message_id} is {len(versions)} times in the bucket")
             elif sha256(self.pipeline.get(versions[0]["Key"])["Body"]) != sha256(body):
                 found.append(f"{message_id} is stored with other bytes")
+        uploads = self.stack.client("s3").list_multipart_uploads(Bucket=self.pipeline.bucket, Prefix=f"inbound/{self.mailbox}/")
+        found += [f"the upload of {upload['Key']} was left" for upload in uploads.get("Uploads", [])]
+        found += inbox_empty(self.pipeline, self.mailbox)
         told = {
             (event["detail-type"], event["detail"]["row"])
             for event in self.pipeline.events()
@@ -102,9 +115,9 @@ def soak(pipeline, take, messages, seed, capsys):
     began = time.monotonic()
     # Before the others: what tracking says of its rows would fit them too.
     pipeline.stack.cell(TRACK, f"{pipeline.name}-track-messages:")
-    any_fault(pipeline.stack, TRACK, SHARE, seed)
+    any_fault(pipeline.stack, TRACK, SHARE, f"{seed} track")
     mailboxes = -(-messages // PER_MAILBOX)
-    cells = [Soak(pipeline, take(), take(), min(PER_MAILBOX, messages), seed) for _ in range(mailboxes)]
+    cells = [Soak(pipeline, take(), take(), min(PER_MAILBOX, messages), f"{seed} {n}") for n in range(mailboxes)]
     rounds, found = 0, []
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
         for start in range(0, mailboxes, AT_ONCE):
@@ -126,6 +139,7 @@ def soak(pipeline, take, messages, seed, capsys):
             f" {faults.total()} faults {dict(faults)}, {rounds} rounds, {time.monotonic() - began:.0f} s, {len(found)} problems"
         )
     assert not found, "\n".join(found)
+    assert faults.total() > len(calls) * SHARE / 2
 
 
 def test_some_messages_while_calls_go_wrong(pipeline, cell_mailbox, capsys):

@@ -3,12 +3,16 @@
 import dataclasses
 import hashlib
 import json
+import time
 from urllib.parse import unquote_plus
 
 import requests
 from stack.pipeline import outbound_row
 
 MIB = 1024 * 1024
+DAY = 86400
+# The default of message_row_retention_in_days.
+RETENTION_DAYS = 400
 
 
 @dataclasses.dataclass
@@ -192,8 +196,8 @@ def _closed(pipeline, key, message_id, common, attempts=1):
         "next_attempt_at": None,
     }
     found = compare(f"row in#{message_id}", row, common | expected)
-    if not row.get("expires_at"):
-        found.append(f"row in#{message_id}: a closed row must expire")
+    if abs(row.get("expires_at", 0) - time.time() - RETENTION_DAYS * DAY) > DAY:
+        found.append(f"row in#{message_id}: a closed row must expire in {RETENTION_DAYS} days, not at {row.get('expires_at')}")
     events = pipeline.told_of(f"in#{message_id}", "MESH message received")
     found += compare(f"events of {message_id}", {"count": len(events)}, {"count": 1})
     for event in events:

@@ -61,7 +61,7 @@ class Fault:
     at: int = 1
     times: int = 1
     probability: float | None = None
-    seed: int = 1
+    seed: str = "1"
     status: int = 500
     headers: dict = dataclasses.field(default_factory=dict)
     body: str = ""
@@ -80,7 +80,7 @@ class Fault:
         if self.cell != cell or not re.fullmatch(self.call, call):
             return False
         if self.probability is not None:
-            return random.Random(f"{self.seed} {cell} {n} {self.kind} {self.late}").random() < self.probability
+            return random.Random(f"{self.seed} {n} {self.kind} {self.late}").random() < self.probability
         self.seen += 1
         return self.at <= self.seen < self.at + self.times
 

@@ -22,6 +22,17 @@ ON_BEHALF = {
     ("send-message", "kms:GenerateDataKey"): "SQS encrypts what is put into the dead-letter queue, for the caller alone: kms:ViaService",
     (_FUNCTION, "logs:CreateLogStream"): "Lambda writes what a function prints",
     (_FUNCTION, "logs:PutLogEvents"): "Lambda writes what a function prints",
+    **{
+        (_FUNCTION, f"ec2:{action}"): "Lambda makes a function's network interfaces, and never for its code: NoNetworkForTheCode"
+        for action in (
+            "AssignPrivateIpAddresses",
+            "CreateNetworkInterface",
+            "DeleteNetworkInterface",
+            "DescribeNetworkInterfaces",
+            "DescribeSubnets",
+            "UnassignPrivateIpAddresses",
+        )
+    },
     ("cloudtrail", "logs:CreateLogStream"): "CloudTrail writes into the trail's log group",
     ("cloudtrail", "logs:PutLogEvents"): "CloudTrail writes into the trail's log group",
     **{
@@ -98,6 +109,8 @@ def roles(stack, name):
     for page in iam.get_paginator("list_roles").paginate():
         for role in page["Roles"]:
             if role["RoleName"].startswith(f"{name}-"):
+                attached = iam.list_attached_role_policies(RoleName=role["RoleName"])["AttachedPolicies"]
+                assert not attached, f"{role['RoleName']} has policies that are not looked at here: {attached}"
                 names = iam.list_role_policies(RoleName=role["RoleName"])["PolicyNames"]
                 documents = [
                     iam.get_role_policy(RoleName=role["RoleName"], PolicyName=one)["PolicyDocument"] for one in names
