@@ -42,11 +42,6 @@ run "by_default" {
     condition     = aws_s3_bucket_notification.mesh[0].eventbridge && one(aws_s3_bucket_server_side_encryption_configuration.mesh.rule).bucket_key_enabled
     error_message = "events and bucket keys are on"
   }
-
-  assert {
-    condition     = aws_lambda_function.poll_mailbox.environment[0].variables["LOG_LEVEL"] == "INFO"
-    error_message = "level of the logs"
-  }
 }
 
 run "the_other_way_round" {

@@ -26,32 +26,8 @@ run "below_inbound_by_message_id" {
   }
 
   assert {
-    condition     = [for name in ["USE_LEGACY_INBOUND_LOCATION", "USE_SENDER_FILENAME"] : aws_lambda_function.fetch_message_chunk.environment[0].variables[name]] == ["false", "false"]
-    error_message = "what the function is told"
-  }
-
-  assert {
-    condition     = [for name in ["ACCEPT_ENCODING", "IN_ORDER"] : aws_lambda_function.fetch_message_chunk.environment[0].variables[name]] == ["gzip", "true"]
-    error_message = "in the order of the inbox, one batch after the other"
-  }
-
-  assert {
     condition     = length(data.aws_iam_policy_document.legacy_inbound.statement) == 0
     error_message = "no parameter of a legacy location is read"
-  }
-}
-
-run "several_batches_at_once_have_no_order" {
-  command = plan
-
-  variables {
-    accept_encoding             = "identity"
-    get_message_max_concurrency = 2
-  }
-
-  assert {
-    condition     = [for name in ["ACCEPT_ENCODING", "IN_ORDER"] : aws_lambda_function.fetch_message_chunk.environment[0].variables[name]] == ["identity", "false"]
-    error_message = "what the function is told"
   }
 }
 
@@ -98,19 +74,6 @@ run "headers_are_written_alone" {
   }
 }
 
-run "under_the_senders_name" {
-  command = plan
-
-  variables {
-    use_sender_filename = true
-  }
-
-  assert {
-    condition     = aws_lambda_function.fetch_message_chunk.environment[0].variables["USE_SENDER_FILENAME"] == "true"
-    error_message = "what the function is told"
-  }
-}
-
 run "in_a_legacy_location" {
   command = plan
 
@@ -118,11 +81,6 @@ run "in_a_legacy_location" {
     use_legacy_inbound_location = true
     legacy_inbound_bucket_arns  = ["arn:aws:s3:::archive"]
     legacy_inbound_kms_key_arns = ["arn:aws:kms:eu-west-2:123456789012:key/0b1c"]
-  }
-
-  assert {
-    condition     = aws_lambda_function.fetch_message_chunk.environment[0].variables["USE_LEGACY_INBOUND_LOCATION"] == "true"
-    error_message = "what the function is told"
   }
 
   assert {

@@ -41,11 +41,6 @@ run "in_ssm" {
     condition     = !strcontains(jsonencode([for document in values(data.aws_iam_policy_document.function) : document.statement[*].actions]), "secretsmanager:")
     error_message = "no function has to do with Secrets Manager"
   }
-
-  assert {
-    condition     = aws_lambda_function.poll_mailbox.environment[0].variables["SECRETS_SOURCE"] == "parameter-store"
-    error_message = "the functions are told"
-  }
 }
 
 run "in_secrets_manager" {
@@ -89,11 +84,6 @@ run "in_secrets_manager" {
       jsonencode([["kms:Decrypt"], ["arn:aws:kms:eu-west-2:123456789012:key/0b1c"], "kms:ViaService", ["secretsmanager.eu-west-2.amazonaws.com", "ssm.eu-west-2.amazonaws.com"]])
     ])
     error_message = "the consumer's key, by the services that hold the secrets"
-  }
-
-  assert {
-    condition     = aws_lambda_function.send_message_chunk.environment[0].variables["SECRETS_SOURCE"] == "secrets-manager"
-    error_message = "the functions are told"
   }
 }
 
