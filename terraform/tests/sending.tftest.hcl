@@ -65,6 +65,12 @@ run "the_other_way_round" {
     send_max_concurrency = 1
   }
 
+  override_resource {
+    target          = aws_sqs_queue.send_messages_dead_letter
+    override_during = plan
+    values          = { arn = "arn:aws:sqs:eu-west-2:123456789012:demo-mesh-send-messages-dead-letter" }
+  }
+
   assert {
     condition     = jsondecode(aws_cloudwatch_event_rule.send_message_event.event_pattern).detail.reason == ["PutObject", "CompleteMultipartUpload", "CopyObject"]
     error_message = "a copied object is sent, too"
@@ -82,6 +88,20 @@ run "the_other_way_round" {
       }
     }
     error_message = "CloudTrail's record of a put that was not refused"
+  }
+
+  # A day, and 14, are the longest that EventBridge and SQS offer.
+  assert {
+    condition = toset([
+      for target in [aws_cloudwatch_event_target.send_message_event, aws_cloudwatch_event_target.send_message_cloudtrail_event[0]] :
+      join(" ", [target.retry_policy[0].maximum_event_age_in_seconds, target.retry_policy[0].maximum_retry_attempts, target.dead_letter_config[0].arn])
+    ]) == toset(["86400 185 arn:aws:sqs:eu-west-2:123456789012:demo-mesh-send-messages-dead-letter"])
+    error_message = "an event that starts no send is tried again for a day, then kept"
+  }
+
+  assert {
+    condition     = aws_sqs_queue.send_messages_dead_letter.message_retention_seconds == 1209600
+    error_message = "for 14 days"
   }
 
   assert {
