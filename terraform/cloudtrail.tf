@@ -132,7 +132,7 @@ data "aws_iam_policy_document" "trail_key" {
 
   statement {
     sid       = "TrailFiles"
-    actions   = ["kms:GenerateDataKey*"]
+    actions   = ["kms:GenerateDataKey", "kms:GenerateDataKeyWithoutPlaintext"]
     resources = ["*"]
     principals {
       type        = "Service"

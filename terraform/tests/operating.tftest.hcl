@@ -39,6 +39,14 @@ run "by_default" {
   }
 
   assert {
+    condition = [
+      for statement in concat(data.aws_iam_policy_document.key.statement, data.aws_iam_policy_document.trail_key[0].statement) :
+      statement.sid if strcontains(join(" ", statement.actions), "*")
+    ] == ["AccountDecidesByIam"]
+    error_message = "services use the key by actions that are named"
+  }
+
+  assert {
     condition     = aws_s3_bucket_notification.mesh[0].eventbridge && one(aws_s3_bucket_server_side_encryption_configuration.mesh.rule).bucket_key_enabled
     error_message = "events and bucket keys are on"
   }
