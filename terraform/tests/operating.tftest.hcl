@@ -14,13 +14,19 @@ run "by_default" {
   command = plan
 
   assert {
-    condition     = one([for rule in aws_s3_bucket_lifecycle_configuration.mesh.rule : rule.status if rule.id == "ExpireMeshObjects"]) == "Disabled"
-    error_message = "nothing expires"
+    condition = {
+      for name, lifecycle in { messages = aws_s3_bucket_lifecycle_configuration.mesh, logs = aws_s3_bucket_lifecycle_configuration.s3logs } :
+      name => { for rule in lifecycle.rule : rule.id => join(" ", concat([rule.status], rule.abort_incomplete_multipart_upload[*].days_after_initiation)) }
+      } == {
+      messages = { AbortUploads = "Enabled 7", ExpireMeshObjects = "Disabled" }
+      logs     = { AbortUploads = "Enabled 7", AWSLogs = "Enabled", cloudtrail = "Enabled" }
+    }
+    error_message = "no message expires, and no upload stays incomplete"
   }
 
   assert {
-    condition     = aws_dynamodb_table.messages.deletion_protection_enabled && aws_dynamodb_table.leases.deletion_protection_enabled
-    error_message = "the tables are protected"
+    condition     = aws_dynamodb_table.messages.deletion_protection_enabled && aws_dynamodb_table.leases.deletion_protection_enabled && aws_kms_key.mesh.deletion_window_in_days == 30
+    error_message = "tables and key are protected"
   }
 
   assert {
@@ -131,7 +137,7 @@ run "demos_may_be_deleted" {
   }
 
   assert {
-    condition     = !aws_dynamodb_table.messages.deletion_protection_enabled && aws_s3_bucket.mesh.force_destroy && aws_s3_bucket.s3logs.force_destroy
+    condition     = !aws_dynamodb_table.messages.deletion_protection_enabled && aws_s3_bucket.mesh.force_destroy && aws_s3_bucket.s3logs.force_destroy && aws_kms_key.mesh.deletion_window_in_days == 7
     error_message = "nothing stands in the way"
   }
 }
@@ -320,7 +326,7 @@ run "objects_and_rows_expire_as_asked_for" {
 
   variables {
     mesh_s3_object_expiry_enabled = true
-    mesh_s3_object_expiry_in_days = 7
+    mesh_s3_object_expiry_in_days = 9
     message_row_retention_in_days = 30
   }
 
@@ -333,10 +339,13 @@ run "objects_and_rows_expire_as_asked_for" {
   }
 
   assert {
-    condition = [
+    condition = {
       for rule in aws_s3_bucket_lifecycle_configuration.mesh.rule :
-      [rule.status, one(rule.expiration).days, one(rule.noncurrent_version_expiration).noncurrent_days] if rule.id == "ExpireMeshObjects"
-    ] == [["Enabled", 7, 7]]
-    error_message = "objects and their versions, after so many days"
+      rule.id => join(" ", concat([rule.status], rule.expiration[*].days, rule.noncurrent_version_expiration[*].noncurrent_days, rule.abort_incomplete_multipart_upload[*].days_after_initiation))
+      } == {
+      AbortUploads      = "Enabled 7"
+      ExpireMeshObjects = "Enabled 9 9"
+    }
+    error_message = "objects and their versions, after so many days; uploads as ever"
   }
 }
