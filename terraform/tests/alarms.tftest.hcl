@@ -149,6 +149,7 @@ run "somebody_is_told" {
     ok_actions              = ["arn:aws:sns:eu-west-2:123456789012:calm"]
     cloudtrail_enabled      = false
     mailbox_ids             = ["X26ABC1", "X26ABC2", "X26ABC3", "X26ABC4", "X26ABC5", "X26ABC6"]
+    poll_alarm_minutes      = 120
     send_max_concurrency    = 3
     track_messages_schedule = "rate(2 hours)"
     track_alarm_minutes     = 240
@@ -179,8 +180,8 @@ run "somebody_is_told" {
   }
 
   assert {
-    condition     = aws_cloudwatch_metric_alarm.this["track-not-running"].evaluation_periods == 48
-    error_message = "four hours"
+    condition     = [for name in ["get-messages-stopped", "track-not-running"] : aws_cloudwatch_metric_alarm.this[name].evaluation_periods] == [24, 48]
+    error_message = "two hours and four"
   }
 }
 

@@ -85,6 +85,11 @@ run "the_same_defaults" {
     condition     = var.account_id == null && var.crumb_size == null && var.region == null && length(var.subnet_ids) == 0
     error_message = "what may be left out here"
   }
+
+  assert {
+    condition     = var.mailbox_ids == toset(["X26ABC1"]) && var.subnet_ids == setsubtract(var.mailbox_ids, var.mailbox_ids)
+    error_message = "sets: a name may be given twice"
+  }
 }
 
 run "the_same_names_and_outputs" {
@@ -131,11 +136,19 @@ run "the_same_names_and_outputs" {
       aws_lambda_function.poll_mailbox.function_name, aws_lambda_function.fetch_message_chunk.function_name, aws_lambda_function.send_message_chunk.function_name,
       aws_iam_role.poll_mailbox.name, aws_iam_role.get_messages.name, aws_iam_role.get_messages_event.name,
       aws_iam_role.get_messages_handshake_event.name, aws_iam_role.send_message_event.name,
+      aws_iam_role.fetch_message_chunk.name, aws_iam_role.send_message_chunk.name, aws_iam_role.send_message.name,
+      aws_iam_role_policy.poll_mailbox.name, aws_iam_role_policy.fetch_message_chunk.name, aws_iam_role_policy.send_message_chunk.name,
+      aws_iam_role_policy.get_messages.name, aws_iam_role_policy.send_message.name, aws_iam_role_policy.get_messages_event.name,
+      aws_iam_role_policy.get_messages_handshake_event.name, aws_iam_role_policy.send_message_event.name,
       ] == [
       "live-example-mesh-get-messages", "live-example-mesh-send-message",
       "live-example-mesh-get-messages", "live-example-mesh-get-messages-handshake", "live-example-mesh-send-messages",
       "live-example-mesh-poll-mailbox", "live-example-mesh-fetch-message-chunk", "live-example-mesh-send-message-chunk",
       "live-example-mesh-poll-mailbox-role", "live-example-mesh-get-messages", "live-example-mesh-get-messages-event",
+      "live-example-mesh-get-messages-handshake-event", "live-example-mesh-send-message-event",
+      "live-example-mesh-fetch-message-chunk-role", "live-example-mesh-send-message-chunk-role", "live-example-mesh-send-message",
+      "live-example-mesh-poll-mailbox-policy", "live-example-mesh-fetch-message-chunk-policy", "live-example-mesh-send-message-chunk-policy",
+      "live-example-mesh-get-messages", "live-example-mesh-send-message", "live-example-mesh-get-messages-event",
       "live-example-mesh-get-messages-handshake-event", "live-example-mesh-send-message-event",
     ]
     error_message = "names that outside things depend on"
