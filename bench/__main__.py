@@ -53,7 +53,6 @@ def main():
                     say(
                         f"round {number + 1}: {case.name}, {subject.name}: {time.monotonic() - started:.1f} s with set-up"
                     )
-        encoded = [] if arguments.only not in "accept-encoding" else encodings.measure(place, arguments.zips, bodies, rounds, say)
         result = {
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "commit": commit(),
@@ -62,19 +61,26 @@ def main():
             "rounds": rounds,
             "names": {case.id: case.name for case in chosen},
             "measured": measured,
-            "accept-encoding": encoded,
+            "accept-encoding": [],
             "sizes": ours.sizes,
         }
+        latest = arguments.size == "full" and not arguments.only
+        # Whatever becomes of the rest.
+        write(arguments.results, result, latest)
+        encoded = [] if arguments.only not in "accept-encoding" else encodings.measure(place, arguments.zips, bodies, rounds, say)
 
-    arguments.results.mkdir(exist_ok=True)
-    names = [result["date"].replace(":", "").removesuffix("+0000")]
-    names += ["latest"] if arguments.size == "full" and not arguments.only else []
-    for name in names:
-        (arguments.results / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
-        say(f"written: {arguments.results / name}.json")
+    write(arguments.results, result | {"accept-encoding": encoded}, latest)
     print(report.text(result))
     if encoded:
         print(f"\n{encodings.text(encoded)}")
+
+
+def write(folder, result, latest):
+    """Writes the result under its date, and as the latest if it is one to be shown."""
+    folder.mkdir(exist_ok=True)
+    for name in [result["date"].replace(":", "").removesuffix("+0000"), *(["latest"] if latest else [])]:
+        (folder / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+        say(f"written: {folder / name}.json")
 
 
 def machine():

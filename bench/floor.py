@@ -1,6 +1,7 @@
 """What no client can do without: the same bytes from and to the same servers, by curl."""
 
 import json
+import os
 import subprocess
 import tempfile
 from pathlib import Path
@@ -19,19 +20,20 @@ class Floor:
         self.place = place
         self.folder = Path(tempfile.mkdtemp(dir=place.folder))
 
-    def curl(self, requests):
-        """Seconds that curl took for the requests, one after another on one connection."""
+    def curl(self, requests, answer=os.devnull):
+        """Seconds that curl took for the requests, one after another on one connection, which is not counted: ours is kept."""
         certs = self.place.folder / "certs"
         tls = ["--cacert", certs / "ca.pem", "--cert", certs / "client.pem", "--key", certs / "client.key"]
         command = ["curl", "--disable"]
         for number, request in enumerate(requests):
             command += ["--next"] if number else []
             command += ["--silent", "--fail", *tls, "--header", "Expect:"]
-            command += ["--output", self.folder / "answer", "--write-out", "%{time_total}\n", *request]
+            command += ["--output", answer, "--write-out", "%{time_total} %{time_connect} %{time_appconnect}\n", *request]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise BenchError(f"curl ended with {done.returncode}: {done.stderr}")
-        return sum(float(line) for line in done.stdout.split())
+        times = [[float(value) for value in line.split()] for line in done.stdout.splitlines()]
+        return sum(total - max(connected) for total, *connected in times)
 
     def parts(self, body):
         """The body's chunks as files."""
@@ -91,7 +93,8 @@ class Floor:
                 options = [option for name, value in headers.items() for option in ("--header", f"{name}: {value}")]
                 return self.put(url, files[number - 1], "--request", "POST", *options, *self.token(party))
 
-            write = self.curl([post(1, outbox)])
-            message_id = json.loads((self.folder / "answer").read_text())["message_id"]
+            answer = self.folder / "answer"
+            write = self.curl([post(1, outbox)], answer)
+            message_id = json.loads(answer.read_text())["message_id"]
             write += self.curl([post(number, f"{outbox}/{message_id}/{number}") for number in range(2, total + 1)])
         return Cost(max(read, write), 0, 0)

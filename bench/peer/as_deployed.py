@@ -12,10 +12,13 @@ from pathlib import Path
 
 import boto3
 import settings
+from botocore.config import Config
 from mesh_client import MeshClient
 
 PARAMETERS_SECONDS = 60
-_s3, _ssm, _states = boto3.resource("s3"), boto3.client("ssm"), boto3.client("stepfunctions")
+# As over TLS: boto3 signs bodies on a plain connection only.
+_s3 = boto3.resource("s3", config=Config(s3={"payload_signing_enabled": False}))
+_ssm, _states = boto3.client("ssm"), boto3.client("stepfunctions")
 _secrets, _dynamodb = boto3.client("secretsmanager"), boto3.client("dynamodb")
 _folder = Path(tempfile.mkdtemp())
 _passwords, _common = {}, {}

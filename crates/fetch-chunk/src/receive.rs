@@ -76,15 +76,12 @@ where
         ),
         None => noted,
     };
-    match &position {
-        Some(position) => {
-            work.overwrite = position.overwrite;
-            work.replaces.clone_from(&position.replaces);
-        }
-        None => {
-            work.overwrite = row.redelivered == Some(true);
-            work.replaces = row.version_id.clone().filter(|_| work.overwrite);
-        }
+    if let Some(position) = &position {
+        work.overwrite = position.overwrite;
+        work.replaces.clone_from(&position.replaces);
+    } else {
+        work.overwrite = row.redelivered == Some(true);
+        work.replaces = row.version_id.clone().filter(|_| work.overwrite);
     }
     let attempt = Attempt {
         number: row.attempts.unwrap_or(1),
