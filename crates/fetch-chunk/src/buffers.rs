@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::parts::LARGEST_PART;
+use crate::parts::Parts;
 
 // One part is written while the next is read.
-const BUDGET: usize = 2 * LARGEST_PART;
+const BUDGET: usize = 2 * Parts::S3.later;
 
 /// Memory for parts.
 #[derive(Debug, Clone)]

@@ -30,6 +30,7 @@ use destination::Destination;
 pub use location::Locations;
 pub use messages::{Chunk, Messages};
 use order::Place;
+pub use parts::Parts;
 pub use settings::{AcceptEncoding, Settings};
 
 /// What the function works with.
@@ -44,6 +45,8 @@ pub struct Fetch<M, L, R, W, S> {
     pub bucket: W,
     /// What parts are held in.
     pub buffers: Buffers,
+    /// How large they are.
+    pub parts: Parts,
     /// Where a mailbox's messages go.
     pub locations: Locations<S>,
     /// Names and limits.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fetch_chunk::{AcceptEncoding, Buffers, Fetch, Locations, Settings};
+use fetch_chunk::{AcceptEncoding, Buffers, Fetch, Locations, Parts, Settings};
 use mesh_pipeline::lease::DynamoLeases;
 use mesh_pipeline::mesh::Mesh;
 use mesh_pipeline::rows::DynamoRows;
@@ -41,6 +41,7 @@ async fn wire() -> Result<Deployed, Error> {
         rows: DynamoRows::new(dynamo, &settings.rows),
         bucket: Bucket::new(&aws, bucket),
         buffers: Buffers::default(),
+        parts: Parts::S3,
         locations,
         settings,
     })

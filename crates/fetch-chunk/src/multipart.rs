@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 use crate::Outcome;
 use crate::destination::{Key, condition, is_message};
 use crate::messages::Messages;
-use crate::parts::{End, Filled, Source, bytes_before, part_size};
+use crate::parts::{End, Filled, Source};
 use crate::receive::{NO_TIME, Receive};
 
 // 32 MiB, or 64 of the larger parts: what a worker that dies costs at most, for a row change now and then.
@@ -96,7 +96,7 @@ where
             let (part, end) = writing.take().unzip();
             let (written, filled) = tokio::join!(
                 self.write(upload.as_ref(), part),
-                source.fill(part_size(reading)),
+                source.fill(self.fetch.parts.size(reading)),
             );
             written?;
             if let (Some(upload), Some(end)) = (upload.as_mut(), end) {
@@ -110,7 +110,7 @@ where
             }
             let filled = filled?;
             if let Filled::Part(bytes, _) | Filled::Rest(bytes) = &filled {
-                let size = bytes_before(reading) + bytes.len() as u64;
+                let size = self.fetch.parts.before(reading) + bytes.len() as u64;
                 self.check_size(size)?;
             }
             match filled {

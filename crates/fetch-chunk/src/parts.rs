@@ -13,27 +13,40 @@ use crate::messages::{Chunk, Messages};
 
 const MIB: usize = 1024 * 1024;
 
-/// The number of parts that S3 allows.
-pub(crate) const MAX_PARTS: i32 = 10_000;
-
-/// Bytes of the later parts.
-pub(crate) const LARGEST_PART: usize = 16 * MIB;
-
-/// Bytes of a part: 8 MiB for the first half of S3's 10,000 parts, 16 MiB for the rest: 117 GiB in all, above MESH's 100 GB
-/// and what `MAX_MESSAGE_SIZE` may be.
-pub(crate) fn part_size(number: i32) -> usize {
-    if number <= MAX_PARTS / 2 {
-        8 * MIB
-    } else {
-        LARGEST_PART
-    }
+/// How large the parts of an upload are.
+#[derive(Debug, Clone, Copy)]
+pub struct Parts {
+    /// Bytes of each part of the first half.
+    pub first: usize,
+    /// Bytes of each part of the second half.
+    pub later: usize,
+    /// How many an upload may have.
+    pub most: i32,
 }
 
-/// Bytes of the parts before this one: all but a message's last are full.
-pub(crate) fn bytes_before(number: i32) -> u64 {
-    (1..number.min(MAX_PARTS + 1))
-        .map(|part| part_size(part) as u64)
-        .sum()
+impl Parts {
+    /// 8 MiB for the first half of S3's 10,000 parts, 16 MiB for the rest: 117 GiB in all, above MESH's 100 GB and what
+    /// `MAX_MESSAGE_SIZE` may be.
+    pub const S3: Self = Self {
+        first: 8 * MIB,
+        later: 16 * MIB,
+        most: 10_000,
+    };
+
+    pub(crate) fn size(&self, number: i32) -> usize {
+        if number <= self.most / 2 {
+            self.first
+        } else {
+            self.later
+        }
+    }
+
+    /// Bytes of the parts before this one: all but a message's last are full.
+    pub(crate) fn before(&self, number: i32) -> u64 {
+        (1..number.min(self.most + 1))
+            .map(|part| self.size(part) as u64)
+            .sum()
+    }
 }
 
 /// What makes no progress in so long, in one invocation or in several, is a failure, not a matter of more time.

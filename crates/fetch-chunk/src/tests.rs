@@ -27,7 +27,7 @@ use mesh_pipeline::{Error, Fault, clock};
 use time::OffsetDateTime;
 
 use super::{
-    AT_ONCE, AcceptEncoding, Buffers, Chunk, Fetch, Locations, Messages, Settings, handle,
+    AT_ONCE, AcceptEncoding, Buffers, Chunk, Fetch, Locations, Messages, Parts, Settings, handle,
 };
 
 const MIB: usize = 1024 * 1024;
@@ -281,6 +281,8 @@ struct Bucket {
     uploads: Arc<Mutex<BTreeMap<String, Upload>>>,
     // How many were ever begun.
     begun: Arc<Mutex<usize>>,
+    // Sizes of the parts, as they were written.
+    parts: Arc<Mutex<Vec<usize>>>,
     fate: Fate,
     hides_keys: bool,
 }
@@ -436,6 +438,7 @@ impl ObjectWriter for Bucket {
         let parts = &mut uploads.get_mut(upload_id).unwrap().2;
         // What S3 keeps is not in the function's memory.
         parts.insert(number, Bytes::copy_from_slice(&body));
+        self.parts.lock().unwrap().push(body.len());
         Ok(())
     }
     async fn complete(
@@ -502,6 +505,7 @@ fn fetch(messages: &[(&str, Vec<Bytes>)]) -> Fake {
             ..Bucket::default()
         },
         buffers: Buffers::default(),
+        parts: Parts::S3,
         locations: Locations::inbound("live-mesh"),
         settings: Settings {
             mesh: MeshSettings::default(),

@@ -1,7 +1,6 @@
 //! Messages at and beyond `MAX_MESSAGE_SIZE`.
 
 use super::*;
-use crate::parts::{MAX_PARTS, bytes_before};
 
 fn limited(messages: &[(&str, Vec<Bytes>)], limit: usize) -> Fake {
     let mut fetch = fetch(messages);
@@ -69,9 +68,37 @@ async fn what_earlier_invocations_have_stored_counts() {
     assert_eq!((fetch.bucket.keys().len(), uploads(&fetch)), (0, 0));
 }
 
+// As a message of 80 GB and more, with parts of 5 and 6 MiB of which an upload has six.
+#[tokio::test(start_paused = true)]
+async fn the_second_half_of_the_parts_is_larger_and_the_last_one_is_the_end() {
+    let chunks: Vec<_> = (0..3).map(|seed| bytes(11 * MIB, seed)).collect();
+    let mut fetch = fetch(&[("large", chunks), ("larger", vec![bytes(33 * MIB + 1, 4)])]);
+    fetch.parts = Parts {
+        first: 5 * MIB,
+        later: 6 * MIB,
+        most: 6,
+    };
+    fetch.settings.max_message_size = fetch.parts.before(7);
+    fetch.messages.pace = Duration::from_secs(1);
+    let mut request = batch(&["large"]);
+    loop {
+        // 25 seconds of work, a MiB a second.
+        let response = handle(&fetch, invocation(70), request).await.unwrap();
+        if response.messages.is_empty() {
+            break;
+        }
+        request = again(&response);
+    }
+    assert!(object(&fetch, "large") == fetch.messages.messages["large"].concat());
+    let sizes = [5, 5, 5, 6, 6, 6].map(|size| size * MIB);
+    assert_eq!(*fetch.bucket.parts.lock().unwrap(), sizes);
+    let beyond = handle(&fetch, invocation(900), batch(&["larger"])).await;
+    assert_eq!(beyond.unwrap().failed[0].error, "InvalidMessage");
+}
+
 #[test]
 fn the_highest_limit_is_what_the_parts_of_an_upload_hold() {
-    assert_eq!(bytes_before(1), 0);
-    assert_eq!(bytes_before(2), 8 * MIB as u64);
-    assert_eq!(bytes_before(MAX_PARTS + 1), 125_829_120_000);
+    assert_eq!(Parts::S3.before(1), 0);
+    assert_eq!(Parts::S3.before(2), 8 * MIB as u64);
+    assert_eq!(Parts::S3.before(Parts::S3.most + 1), 125_829_120_000);
 }

@@ -540,6 +540,20 @@ mod tests {
         )
     }
 
+    fn parts(numbers: &[i32], next: Option<i32>) -> String {
+        let one = |number: &i32| {
+            format!(
+                "<Part><PartNumber>{number}</PartNumber><ETag>\"{number}\"</ETag><Size>1</Size></Part>"
+            )
+        };
+        format!(
+            "<ListPartsResult><IsTruncated>{}</IsTruncated><NextPartNumberMarker>{}</NextPartNumberMarker>{}</ListPartsResult>",
+            next.is_some(),
+            next.unwrap_or_default(),
+            numbers.iter().map(one).collect::<String>()
+        )
+    }
+
     // Answers as S3 does, which quotes the object that it refuses.
     async fn answer(request: Request<Incoming>) -> Result<Response<Full<Body>>, Infallible> {
         let target = request.uri().to_string();
@@ -559,6 +573,10 @@ mod tests {
                 200,
                 uploads(&[("in/a.dat", "u1"), ("in/a.dat", "u2")], true),
             ),
+            _ if target.contains("many") && target.contains("part-number-marker=2") => {
+                (200, parts(&[3, 4], None))
+            }
+            _ if target.contains("many") => (200, parts(&[1, 2], Some(2))),
             _ if target.contains("damaged") => refusal(400, "BadDigest"),
             _ if target.contains("given-up") => refusal(404, "NoSuchUpload"),
             _ if target.contains("seen") => {
@@ -666,6 +684,17 @@ mod tests {
                 ("in/a.dat.more", "u3")
             ]
         );
+    }
+
+    // S3 lists a thousand at a time.
+    #[tokio::test]
+    async fn the_parts_of_an_upload_are_listed_to_the_last_page_and_no_further() {
+        let bucket = bucket().await;
+        let parts = bucket.parts("in/many", "u", 3).await.unwrap().unwrap();
+        let numbers: Vec<_> = parts.iter().map(CompletedPart::part_number).collect();
+        assert_eq!(numbers, [Some(1), Some(2), Some(3)]);
+        let error = bucket.parts("in/many", "u", 5).await.unwrap_err();
+        assert_eq!(error.name(), "AwsUnavailable");
     }
 
     #[tokio::test]
