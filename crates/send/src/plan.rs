@@ -10,6 +10,9 @@ use crate::settings::Settings;
 /// The number of chunks that MESH takes.
 const MAX_CHUNKS: u64 = 10_000;
 
+/// Bytes of a message that MESH takes. Of one that is compressed nobody knows the bytes before they are sent.
+const MAX_BYTES: u64 = 100_000_000_000;
+
 /// What is decided once for an object version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Plan {
@@ -26,6 +29,12 @@ impl Plan {
         parameters: &Parameters,
         settings: &Settings,
     ) -> Result<Self, Error> {
+        let compress = compress(size, parameters, settings);
+        if size > MAX_BYTES && !compress {
+            return Err(Error::InvalidParameters(Fault::new(format!(
+                "the object has {size} bytes and MESH takes {MAX_BYTES} a message; split it, or let it be compressed"
+            ))));
+        }
         let chunks = size.div_ceil(settings.chunk_size);
         if chunks > MAX_CHUNKS {
             return Err(Error::InvalidParameters(Fault::new(format!(
@@ -39,7 +48,7 @@ impl Plan {
             chunk_size: settings.chunk_size,
             // At most 10,000.
             chunks: u32::try_from(chunks).unwrap_or(u32::MAX),
-            compress: compress(size, parameters, settings),
+            compress,
         })
     }
 
@@ -105,6 +114,22 @@ mod tests {
             assert_eq!(covered.last().unwrap().end, size);
             assert!(covered.windows(2).all(|pair| pair[0].end == pair[1].start));
             assert!(covered.iter().all(|range| !range.is_empty()));
+        }
+    }
+
+    #[test]
+    fn more_than_mesh_takes_is_refused_unless_it_is_compressed() {
+        let settings = Settings {
+            chunk_size: 99_614_720,
+            ..settings()
+        };
+        for (size, compress, taken) in [
+            (MAX_BYTES, false, true),
+            (MAX_BYTES + 1, false, false),
+            (MAX_BYTES + 1, true, true),
+        ] {
+            let plan = Plan::of(size, &parameters(Some(compress), false), &settings);
+            assert_eq!(plan.is_ok(), taken, "{size} {compress}");
         }
     }
 
