@@ -20,12 +20,14 @@ locals {
     undelivered = { reference = "MESHTRACK0007", value = "1", says = "A recipient did not collect a message in time, or MESH could not deliver it." }
   }
 
-  # Lines that tell of messages which MESH has lost, or which are left out, and where they are written.
-  lost = {
-    MESHFETCH0014 = aws_cloudwatch_log_group.fetch_message_chunk.name
-    MESHTRACK0009 = aws_cloudwatch_log_group.track_message.name
-    MESHMBOX0007  = aws_cloudwatch_log_group.poll_mailbox.name
-    MESHPOLL0004  = aws_cloudwatch_log_group.poll_mailbox.name
+  # Lines that are counted: of messages which MESH has lost, or which are left out, and of a certificate that expires soon.
+  counted = {
+    MESHFETCH0014 = { metric = "messages-gone", log_group = aws_cloudwatch_log_group.fetch_message_chunk.name }
+    MESHTRACK0009 = { metric = "messages-gone", log_group = aws_cloudwatch_log_group.track_message.name }
+    MESHMBOX0007  = { metric = "messages-gone", log_group = aws_cloudwatch_log_group.poll_mailbox.name }
+    MESHPOLL0004  = { metric = "messages-gone", log_group = aws_cloudwatch_log_group.poll_mailbox.name }
+    # Every function logs it; polls and handshakes come by schedule.
+    MESHMBOX0008 = { metric = "certificate-expires", log_group = aws_cloudwatch_log_group.poll_mailbox.name }
   }
 
   machines = {
@@ -104,6 +106,11 @@ locals {
       section = name, namespace = local.alarm_namespace, metric = name
       says    = "MESH no longer has a message that it listed, or a message is left out: its id cannot be used, or its row cannot be read."
     } },
+    # A day, so that a schedule of a poll each hour is no end of it.
+    { for name in ["certificate-expires"] : name => {
+      section = name, namespace = local.alarm_namespace, metric = name, seconds = 86400
+      says    = "The client certificate for MESH expires within 30 days. After that nothing is sent or received."
+    } },
   ) : name => alarm if var.alarms_enabled }
 }
 
@@ -119,7 +126,7 @@ resource "aws_cloudwatch_metric_alarm" "this" {
   metric_name         = each.value.metric
   dimensions          = try(each.value.dimension, null)
   statistic           = try(each.value.statistic, "Sum")
-  period              = 300
+  period              = try(each.value.seconds, 300)
   evaluation_periods  = try(each.value.periods, 1)
   comparison_operator = can(each.value.at_most) ? "LessThanOrEqualToThreshold" : "GreaterThanOrEqualToThreshold"
   threshold           = try(each.value.at_most, 1)
@@ -140,15 +147,15 @@ resource "aws_cloudwatch_log_metric_filter" "tracked" {
   }
 }
 
-resource "aws_cloudwatch_log_metric_filter" "lost" {
-  for_each       = var.alarms_enabled ? local.lost : {}
-  name           = "${local.name}-messages-gone-${each.key}"
-  log_group_name = each.value
+resource "aws_cloudwatch_log_metric_filter" "counted" {
+  for_each       = var.alarms_enabled ? local.counted : {}
+  name           = "${local.name}-${each.value.metric}-${each.key}"
+  log_group_name = each.value.log_group
   pattern        = "{ $.logReference = \"${each.key}\" }"
 
   metric_transformation {
     namespace = local.alarm_namespace
-    name      = "messages-gone"
+    name      = each.value.metric
     value     = "1"
     unit      = "Count"
   }

@@ -735,7 +735,7 @@ variable "log_level" {
 
 variable "alarms_enabled" {
   type        = bool
-  description = "Whether CloudWatch alarms are made: the dead-letter queue, failed executions, functions that go on failing, polls and tracking runs that stop, messages that are held, overdue, poison or undelivered. `docs/runbook.md` says what to do about each."
+  description = "Whether CloudWatch alarms are made: the dead-letter queue, failed executions, functions that go on failing, polls and tracking runs that stop, messages that are held, overdue, poison or undelivered, a certificate that expires. `docs/runbook.md` says what to do about each."
   default     = true
   nullable    = false
 }

@@ -44,6 +44,7 @@ run "by_default" {
       "demo-mesh-track-messages-not-started AWS/Events FailedInvocations Sum 1 notBreaching",
       "demo-mesh-get-messages-stopped AWS/Events Invocations Sum 12 breaching",
       "demo-mesh-track-not-running AWS/States ExecutionsSucceeded Sum 6 breaching",
+      "demo-mesh-certificate-expires mesh-aws/demo-mesh certificate-expires Sum 1 notBreaching",
       "demo-mesh-held mesh-aws/demo-mesh held Maximum 1 ignore",
       "demo-mesh-messages-gone mesh-aws/demo-mesh messages-gone Sum 1 notBreaching",
       "demo-mesh-overdue mesh-aws/demo-mesh overdue Maximum 1 ignore",
@@ -55,7 +56,7 @@ run "by_default" {
 
   assert {
     condition = alltrue([
-      for alarm in values(aws_cloudwatch_metric_alarm.this) : alarm.period == 300 && alarm.tags["Application"] == "mesh-aws" && (
+      for name, alarm in aws_cloudwatch_metric_alarm.this : alarm.period == (name == "certificate-expires" ? 86400 : 300) && alarm.tags["Application"] == "mesh-aws" && (
         alarm.treat_missing_data == "breaching"
         ? alarm.comparison_operator == "LessThanOrEqualToThreshold" && alarm.threshold == 0
         : alarm.comparison_operator == "GreaterThanOrEqualToThreshold" && alarm.threshold == 1
@@ -86,21 +87,22 @@ run "by_default" {
       filter.log_group_name == "/aws/lambda/demo-mesh-track-message" && one(filter.metric_transformation).name == name &&
       one(filter.metric_transformation).namespace == aws_cloudwatch_metric_alarm.this[name].namespace
     ]) && length(aws_cloudwatch_log_metric_filter.tracked) == 4
-    error_message = "what the follow-up's lines say"
+    error_message = "what the tracking run's lines say"
   }
 
   assert {
     condition = {
-      for code, filter in aws_cloudwatch_log_metric_filter.lost : "${filter.log_group_name} ${filter.pattern}" => [
-        for metric in filter.metric_transformation : metric.name == "messages-gone" && metric.namespace == aws_cloudwatch_metric_alarm.this["messages-gone"].namespace
-      ]
+      for code, filter in aws_cloudwatch_log_metric_filter.counted : "${filter.log_group_name} ${filter.pattern}" => one([
+        for metric in filter.metric_transformation : metric.name if metric.namespace == aws_cloudwatch_metric_alarm.this[metric.name].namespace
+      ])
       } == {
-      "/aws/lambda/demo-mesh-fetch-message-chunk { $.logReference = \"MESHFETCH0014\" }" = [true]
-      "/aws/lambda/demo-mesh-track-message { $.logReference = \"MESHTRACK0009\" }"       = [true]
-      "/aws/lambda/demo-mesh-poll-mailbox { $.logReference = \"MESHMBOX0007\" }"         = [true]
-      "/aws/lambda/demo-mesh-poll-mailbox { $.logReference = \"MESHPOLL0004\" }"         = [true]
+      "/aws/lambda/demo-mesh-fetch-message-chunk { $.logReference = \"MESHFETCH0014\" }" = "messages-gone"
+      "/aws/lambda/demo-mesh-track-message { $.logReference = \"MESHTRACK0009\" }"       = "messages-gone"
+      "/aws/lambda/demo-mesh-poll-mailbox { $.logReference = \"MESHMBOX0007\" }"         = "messages-gone"
+      "/aws/lambda/demo-mesh-poll-mailbox { $.logReference = \"MESHPOLL0004\" }"         = "messages-gone"
+      "/aws/lambda/demo-mesh-poll-mailbox { $.logReference = \"MESHMBOX0008\" }"         = "certificate-expires"
     }
-    error_message = "what the lines about lost messages say"
+    error_message = "what the lines that are counted say"
   }
 }
 

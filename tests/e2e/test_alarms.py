@@ -1,27 +1,10 @@
-"""Metric filters held against the lines that the functions log: nothing evaluates them on the local AWS."""
+"""Metric filters held against the lines that the functions log."""
 
 import json
-import re
 
 from stack.chaos import Ageing
 from stack.checks import Message
-
-
-def figures(pipeline, line, function="track-message"):
-    """The figures that the deployed metric filters take from a line of a function, by metric."""
-    found = {}
-    group = f"/aws/lambda/{pipeline.name}-{function}"
-    for one in pipeline.stack.client("logs").describe_metric_filters(logGroupName=group)["metricFilters"]:
-        # The part of the pattern language that the module uses.
-        field, text = re.fullmatch(r'\{ \$\.(\w+) = "(\w+)" \}', one["filterPattern"]).groups()
-        if line.get(field) == text:
-            (metric,) = one["metricTransformations"]
-            value = metric["metricValue"]
-            number = line[value.removeprefix("$.")] if value.startswith("$.") else float(value)
-            assert isinstance(number, int | float)
-            assert not isinstance(number, bool)
-            found[metric["metricName"]] = number
-    return found
+from stack.metrics import figures
 
 
 def lines(pipeline, execution):

@@ -1,9 +1,13 @@
 """The module's whole life, on an instance of its own: apply, sending off and on, no drift, secrets that go bad, destroy."""
 
 import json
+import time
 
 import pytest
+from stack.chaos import Ageing
 from stack.checks import Message, inbox_empty, received, sent
+from stack.counts import COLUMNS, counted, documented
+from stack.metrics import figures
 from stack.pipeline import Pipeline
 
 PREFIX = "lifecycle"
@@ -105,6 +109,39 @@ def test_without_the_switch_nothing_is_sent_and_the_error_says_what_to_do(stack,
         party.acknowledge_message(row["message_id"])
 
 
+def test_what_tracking_takes(stack, instance):
+    ageing, cell = Ageing(instance), f"{instance.name}-track"
+    stack.cell(cell, f"{instance.name}-track-messages:")
+
+    def run():
+        since = round(time.time(), 3)
+        execution = instance.track()
+        assert execution["status"] == "SUCCEEDED"
+        found = counted(instance, cell, [execution["executionArn"]], since)
+        return found, " | ".join(str(found[column]) for column in COLUMNS)
+
+    def all_come_due():
+        for row in instance.rows():
+            if row.get("due") == "track":
+                ageing.row(row["id"])
+
+    # What the tests before this one have sent was collected.
+    all_come_due()
+    run()
+    found, line = run()
+    assert found == documented("a tracking run that finds nothing to do"), line
+    sender = MAILBOXES[3]
+    key = f"outbound/{sender}/collected.txt"
+    version = instance.put(key, b"collected", Message(sender, OTHER, b"collected").metadata)
+    row = instance.wait_sent(key, version)
+    with stack.party(OTHER) as party:
+        party.acknowledge_message(row["message_id"])
+    all_come_due()
+    found, line = run()
+    assert instance.row(row["id"])["status"] == "delivered"
+    assert found == documented("a tracking run that finds one message collected"), line
+
+
 def test_a_plan_after_apply_changes_nothing(stack, instance):
     assert stack.terraform(PREFIX).changes() == []
 
@@ -182,6 +219,24 @@ def test_a_bad_secret_fails_both_ways_until_it_is_mended(stack, instance, name, 
     assert instance.poll(mailbox)[-1]["status"] == "SUCCEEDED"
     assert received(instance, message_id, incoming) == []
     assert instance.get(key)["Body"] == outgoing.body
+
+
+def test_a_certificate_that_expires_soon_is_told_of(stack, instance):
+    def told():
+        found = [json.loads(line) for line in instance.function_logs("poll-mailbox", "MESHMBOX0008")]
+        assert all(figures(instance, line, "poll-mailbox") == {"certificate-expires": 1.0} for line in found)
+        return [line["days_left"] for line in found]
+
+    assert instance.poll(MAILBOXES[2])[-1]["status"] == "SUCCEEDED"
+    assert told() == []
+    instance.put_secret("MESH_CLIENT_KEY", stack.file("expiring.key"))
+    swap(instance, "MESH_CLIENT_CERT", stack.file("expiring.pem"))
+    try:
+        assert instance.poll(MAILBOXES[2])[-1]["status"] == "SUCCEEDED"
+    finally:
+        instance.put_secret("MESH_CLIENT_KEY", stack.file("client.key"))
+        swap(instance, "MESH_CLIENT_CERT", stack.file("client.pem"))
+    assert told() == [19]
 
 
 def test_a_certificate_of_another_ca_fails_the_poll(stack, instance):

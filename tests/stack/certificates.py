@@ -61,7 +61,7 @@ class _Authority:
 
 
 def make(folder: Path):
-    """Writes ca.pem and <name>.pem, <name>.key for server, client, expired and stranger (of another authority)."""
+    """Writes ca.pem and <name>.pem, <name>.key for server, client, expiring (in 20 days), expired and stranger (of another authority)."""
     folder.mkdir(parents=True, exist_ok=True)
     authority, other = _Authority("Sandbox CA"), _Authority("Another CA")
     (folder / "ca.pem").write_bytes(authority.certificate.public_bytes(serialization.Encoding.PEM))
@@ -72,5 +72,6 @@ def make(folder: Path):
     # The NHS's certificates are RSA, so the one that everything uses is RSA too.
     subject = "01.x26.api.mesh-client.nhs.uk"
     authority.issue(folder, "client", subject, client, rsa.generate_private_key(65537, 2048))
+    authority.issue(folder, "expiring", subject, client, ec.generate_private_key(curve), lifetime=20 * DAY)
     authority.issue(folder, "expired", subject, client, ec.generate_private_key(curve), lifetime=-DAY)
     other.issue(folder, "stranger", subject, client, ec.generate_private_key(curve))

@@ -32,6 +32,7 @@ pub(crate) struct Environment {
     pub(crate) http: reqwest::Client,
     /// Keeps none: for the call that must not meet a connection which the server is closing.
     pub(crate) http_fresh: reqwest::Client,
+    pub(crate) certificate_expires_at: Option<OffsetDateTime>,
     pub(crate) accept_gzip: bool,
     pub(crate) retry: RetryPolicy,
     pub(crate) clock: Clock,
@@ -67,6 +68,12 @@ impl MeshClient {
             user_agent: concat!("mesh-aws/", env!("CARGO_PKG_VERSION")).to_owned(),
             clock: Arc::new(OffsetDateTime::now_utc),
         }
+    }
+
+    /// Until when the client certificate is valid; `None` without one.
+    #[must_use]
+    pub fn certificate_expires_at(&self) -> Option<OffsetDateTime> {
+        self.0.certificate_expires_at
     }
 
     /// A mailbox with its password and the environment's shared key.
@@ -176,7 +183,8 @@ impl MeshClientBuilder {
             ca,
             common_name: self.verify_checks_common_name,
         });
-        let tls = tls::configuration(trust.as_ref(), self.identity.as_ref(), (self.clock)())?;
+        let (tls, certificate_expires_at) =
+            tls::configuration(trust.as_ref(), self.identity.as_ref(), (self.clock)())?;
         let http = |idle: usize| {
             reqwest::Client::builder()
                 .tls_backend_preconfigured(tls.clone())
@@ -197,6 +205,7 @@ impl MeshClientBuilder {
             http: http(usize::MAX)?,
             http_fresh: http(0)?,
             url,
+            certificate_expires_at,
             accept_gzip: self.accept_gzip,
             retry: self.retry,
             clock: self.clock,

@@ -27,12 +27,12 @@ pub(crate) struct Trust<'a> {
     pub(crate) common_name: bool,
 }
 
-/// Without `trust` no server is verified.
+/// The configuration, and until when the client certificate is valid. Without `trust` no server is verified.
 pub(crate) fn configuration(
     trust: Option<&Trust<'_>>,
     identity: Option<&Identity>,
     now: OffsetDateTime,
-) -> Result<ClientConfig, Error> {
+) -> Result<(ClientConfig, Option<OffsetDateTime>), Error> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
@@ -47,13 +47,14 @@ pub(crate) fn configuration(
         None => builder.with_custom_certificate_verifier(Arc::new(AnyServer(provider))),
     };
     let Some(identity) = identity else {
-        return Ok(builder.with_no_client_auth());
+        return Ok((builder.with_no_client_auth(), None));
     };
     let chain = certificates("client certificate", &identity.certificates)?;
-    if let Some(first) = chain.first() {
-        check_validity(first, now)?;
-    }
-    builder
+    let expires_at = match chain.first() {
+        Some(first) => Some(check_validity(first, now)?),
+        None => None,
+    };
+    let tls = builder
         .with_client_auth_cert(chain, private_key(&identity.key)?)
         .map_err(|source| {
             let text = match source {
@@ -67,7 +68,8 @@ pub(crate) fn configuration(
                 }
             };
             Error::configuration_with(text, source)
-        })
+        })?;
+    Ok((tls, expires_at))
 }
 
 /// Bundles still list CAs that have ended: those are left out, as they vouch for nothing.
@@ -137,7 +139,8 @@ fn validity(
     ))
 }
 
-fn check_validity(der: &CertificateDer<'_>, now: OffsetDateTime) -> Result<(), Error> {
+/// The certificate's last moment, if it is valid now.
+fn check_validity(der: &CertificateDer<'_>, now: OffsetDateTime) -> Result<OffsetDateTime, Error> {
     let (not_before, not_after) = validity("client certificate", der)?;
     if now > not_after {
         return Err(Error::configuration(format!(
@@ -153,7 +156,7 @@ fn check_validity(der: &CertificateDer<'_>, now: OffsetDateTime) -> Result<(), E
             day(not_before)
         )));
     }
-    Ok(())
+    Ok(not_after)
 }
 
 fn day(moment: OffsetDateTime) -> String {

@@ -4,13 +4,19 @@ use std::future::Future;
 
 use aws_config::SdkConfig;
 use mesh_client::{ErrorDetail, ExposeSecret, Mailbox, MailboxId, MeshClient};
+use time::OffsetDateTime;
+use tracing::error;
 
+use crate::clock;
 use crate::error::{Error, Fault};
 use crate::secrets::{DeployedSource, FRESH, MailboxSecrets, SecretSource, Secrets};
 use crate::settings::MeshSettings;
 
 // A chunk may take as long as Lambda lets its function work.
 const LONGEST_INVOCATION: std::time::Duration = std::time::Duration::from_mins(15);
+
+// In days.
+const EXPIRES_SOON: i64 = 30;
 
 /// Mailboxes of one MESH environment.
 pub struct Mesh<S> {
@@ -137,6 +143,14 @@ impl<S: SecretSource> Mesh<S> {
                     .because(error),
                 )
             })?;
+        let days_left = client.certificate_expires_at().and_then(days_left);
+        if let Some(days_left) = days_left {
+            // An alarm counts the lines, whatever the level that is logged.
+            error!(
+                logReference = "MESHMBOX0008",
+                days_left, "the client certificate expires soon; get a new one"
+            );
+        }
         Ok(client.mailbox(
             id.clone(),
             secrets.password.clone(),
@@ -224,6 +238,12 @@ impl<S: SecretSource> Mesh<S> {
             ),
         }
     }
+}
+
+// How many days there are until then, if they are few.
+fn days_left(expires_at: OffsetDateTime) -> Option<i64> {
+    let days = (expires_at - clock::now()).whole_days();
+    (days < EXPIRES_SOON).then_some(days)
 }
 
 // Nginx refuses a client certificate with 400, proxies refuse what they don't let through with 403.
@@ -368,6 +388,19 @@ mod tests {
         let reads = *reads.lock().unwrap();
         let left = left.lock().unwrap().clone();
         (results, reads, left)
+    }
+
+    #[test]
+    fn a_certificate_is_told_of_in_its_last_thirty_days() {
+        let day = time::Duration::DAY;
+        for (lasts, expected) in [
+            (day * 365, None),
+            (day * 30 + time::Duration::MINUTE, None),
+            (day * 30 - time::Duration::MINUTE, Some(29)),
+            (time::Duration::MINUTE, Some(0)),
+        ] {
+            assert_eq!(days_left(clock::now() + lasts), expected, "{lasts}");
+        }
     }
 
     const LATER: Duration = Duration::from_secs(FRESH.as_secs() + 1);

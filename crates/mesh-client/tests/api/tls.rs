@@ -101,6 +101,24 @@ async fn a_client_certificate_that_ends_while_the_client_lives_is_named_by_the_s
 }
 
 #[tokio::test]
+async fn the_client_says_until_when_its_certificate_is_valid() {
+    let Environment { ca, server, .. } = environment().await;
+    let (start, end) = (
+        datetime!(2020-01-01 0:00 UTC),
+        datetime!(2021-01-01 0:00 UTC),
+    );
+    let leaf = ca.leaf_between("client", start, end);
+    let client = || {
+        let client = server.client().clock(move || start);
+        client.ca_certificates(&ca.pem())
+    };
+    let without = client().build().unwrap();
+    assert_eq!(without.certificate_expires_at(), None);
+    let with = client().client_identity(&leaf.certificate, &leaf.key);
+    assert_eq!(with.build().unwrap().certificate_expires_at(), Some(end));
+}
+
+#[tokio::test]
 async fn only_the_given_ca_is_trusted() {
     let Environment { ca, client, server } = environment().await;
     let other = Ca::new("Other CA");
