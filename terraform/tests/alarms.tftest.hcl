@@ -118,7 +118,7 @@ run "off" {
   }
 
   assert {
-    condition     = length(aws_cloudwatch_metric_alarm.this) + length(aws_cloudwatch_log_metric_filter.tracked) + length(aws_cloudwatch_log_metric_filter.lost) + length(output.alarm_arns) == 0
+    condition     = length(aws_cloudwatch_metric_alarm.this) + length(aws_cloudwatch_log_metric_filter.tracked) + length(aws_cloudwatch_log_metric_filter.counted) + length(output.alarm_arns) == 0
     error_message = "none"
   }
 
