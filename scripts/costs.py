@@ -25,7 +25,7 @@ PRICES = {
 }
 # What can't be counted but has to be assumed; the benchmark has the CPU's share.
 # A write of a row is one of its indexes as well, a read of ten rows is ten. Log lines were measured.
-ASSUMED = {"write_units": 3, "read_units": 10, "seconds": 0.5, "memory_gb": 0.25, "call_log_bytes": 1_500, "event_log_bytes": 500, "mb_per_second": 50}
+ASSUMED = {"write_units": 3, "read_units": 10, "seconds": 0.5, "memory_gb": 0.25, "call_log_bytes": 1_200, "event_log_bytes": 300, "mb_per_second": 50}
 MILLION = 1_000_000
 HOURS = 730
 NOTHING, COLLECTED = "a tracking run that finds nothing to do", "a tracking run that finds one message collected"

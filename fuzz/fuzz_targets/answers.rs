@@ -85,8 +85,9 @@ impl Answer {
 }
 
 fn printable(byte: u8) -> u8 {
-    match byte | 0x20 {
+    match byte {
         0x7f => b'~',
+        control if control < 0x20 => control | 0x20,
         byte => byte,
     }
 }

@@ -5,7 +5,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 for tool in node npm python3 sha256sum; do
   command -v "$tool" >/dev/null || {
-    echo "$tool is missing: install it (node and npm: version 18 or later) and run again" >&2
+    echo "$tool is missing: install it (node and npm: version 20 or later) and run again" >&2
     exit 1
   }
 done

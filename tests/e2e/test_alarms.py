@@ -91,7 +91,7 @@ def test_every_figure_has_its_alarm_and_every_alarm_of_ours_its_figure(pipeline)
     alarms = [alarm for page in pages for alarm in page["MetricAlarms"]]
     watched = {(alarm["Namespace"], alarm["MetricName"]) for alarm in alarms if alarm.get("Namespace", "").startswith("mesh-aws/")}
     assert watched == made
-    assert {name for _, name in made} == {"held", "messages-gone", "overdue", "poison", "undelivered"}
+    assert {name for _, name in made} == {"certificate-expires", "held", "messages-gone", "overdue", "poison", "undelivered"}
 
 
 def test_what_alarms_watch_is_there(pipeline):

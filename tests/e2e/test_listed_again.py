@@ -6,16 +6,6 @@ import pytest
 from stack.checks import Message, inbox_empty, received
 
 
-def set_row(pipeline, message_id, name, value):
-    pipeline.stack.client("dynamodb").update_item(
-        TableName=f"{pipeline.name}-messages",
-        Key={"id": {"S": f"in#{message_id}"}},
-        UpdateExpression="SET #name = :value",
-        ExpressionAttributeNames={"#name": name},
-        ExpressionAttributeValues={":value": {"S": value}},
-    )
-
-
 def versions(pipeline, key):
     found = pipeline.stack.client("s3").list_object_versions(Bucket=pipeline.bucket, Prefix=key)
     return len(found.get("Versions", []))
@@ -38,7 +28,7 @@ def test_later_it_was_redelivered_and_becomes_a_new_version(pipeline, mailbox, o
     message_id = message.send(pipeline.stack)
     pipeline.poll(mailbox)
     pipeline.stack.put_back(message_id)
-    set_row(pipeline, message_id, "updated_at", "2026-01-01T00:00:00.000Z")
+    pipeline.set_row(message_id, "updated_at", "2026-01-01T00:00:00.000Z")
     (execution,) = pipeline.poll(mailbox)
     assert execution["status"] == "SUCCEEDED"
     assert inbox_empty(pipeline, mailbox) == []
@@ -55,7 +45,7 @@ def test_a_worker_that_died_after_storing_leaves_one_object(pipeline, mailbox, o
     pipeline.stack.put_back(message_id)
     key = f"inbound/{mailbox}/{message_id}.dat"
     # As it is when the worker dies between the object and the row, and a consumer has taken the object away.
-    set_row(pipeline, message_id, "status", "receiving")
+    pipeline.set_row(message_id, "status", "receiving")
     pipeline.stack.client("s3").delete_object(Bucket=pipeline.bucket, Key=key)
     (execution,) = pipeline.poll(mailbox)
     assert execution["status"] == "SUCCEEDED"
@@ -70,7 +60,7 @@ def test_a_worker_that_died_over_a_redelivery_makes_one_new_version(pipeline, ma
     message_id = message.send(pipeline.stack)
     pipeline.poll(mailbox)
     pipeline.stack.put_back(message_id)
-    set_row(pipeline, message_id, "updated_at", "2026-01-01T00:00:00.000Z")
+    pipeline.set_row(message_id, "updated_at", "2026-01-01T00:00:00.000Z")
     # S3's times are to the second, and a redelivery is a day later.
     time.sleep(1.1)
     pipeline.stack.cell(mailbox, f'"{mailbox}"')

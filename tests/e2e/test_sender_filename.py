@@ -5,29 +5,12 @@ import json
 import uuid
 
 import pytest
-import requests
 from conftest import SECOND_BUCKET
 from stack.checks import MIB, Message, inbox_empty
 
 
 def digest(key):
     return hashlib.sha256(key.encode()).hexdigest()
-
-
-def put_back(pipeline, message_id):
-    """What the service desk does: the recipient lists an acknowledged message again."""
-    url = f"{pipeline.stack.mesh_admin}/admin/message/{message_id}/event"
-    requests.post(url, json={"status": "accepted"}, timeout=30).raise_for_status()
-
-
-def set_row(pipeline, message_id, name, value):
-    pipeline.stack.client("dynamodb").update_item(
-        TableName=f"{pipeline.name}-messages",
-        Key={"id": {"S": f"in#{message_id}"}},
-        UpdateExpression="SET #name = :value",
-        ExpressionAttributeNames={"#name": name},
-        ExpressionAttributeValues={":value": {"S": value}},
-    )
 
 
 def versions(pipeline, key, bucket=None):
@@ -92,8 +75,8 @@ def test_a_worker_that_died_after_storing_leaves_one_object(second, second_mailb
     message_id = send(second, other, second_mailbox, body, "daily.csv")
     second.poll(second_mailbox)
     # As it is when the worker dies between the object and the row.
-    put_back(second, message_id)
-    set_row(second, message_id, "status", "receiving")
+    second.stack.put_back(message_id)
+    second.set_row(message_id, "status", "receiving")
     if since != "nothing":
         second.stack.client("s3").delete_object(Bucket=second.bucket, Key=key)
     if since == "another message":
@@ -116,8 +99,8 @@ def test_a_redelivered_message_is_a_new_version_and_replaces_no_other(second, se
     second.poll(second_mailbox)
 
     def again():
-        put_back(second, message_id)
-        set_row(second, message_id, "updated_at", "2026-01-01T00:00:00.000Z")
+        second.stack.put_back(message_id)
+        second.set_row(message_id, "updated_at", "2026-01-01T00:00:00.000Z")
         (execution,) = second.poll(second_mailbox)
         assert execution["status"] == "SUCCEEDED"
 

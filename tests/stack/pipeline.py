@@ -87,6 +87,16 @@ class Pipeline:
         )
         return plain(answer["Item"]) if "Item" in answer else None
 
+    def set_row(self, message_id, name, value):
+        """Changes a text in the row of a received message."""
+        self.stack.client("dynamodb").update_item(
+            TableName=f"{self.name}-messages",
+            Key={"id": {"S": f"in#{message_id}"}},
+            UpdateExpression="SET #name = :value",
+            ExpressionAttributeNames={"#name": name},
+            ExpressionAttributeValues={":value": {"S": value}},
+        )
+
     def rows(self):
         """Every row of both tables."""
         return [

@@ -88,14 +88,6 @@ class Terraform:
         planned = json.loads(self._run("show", "-json", "plan"))["resource_changes"]
         return {change["address"]: change["change"]["actions"] for change in planned}
 
-    def forget(self, *addresses):
-        """Takes resources out of the state and leaves them in AWS."""
-        self._run("state", "rm", *addresses)
-
-    def outputs(self):
-        """The root's outputs by name."""
-        return {name: output["value"] for name, output in json.loads(self._run("output", "-json")).items()}
-
     def resources(self):
         """The addresses in the state."""
         return self._run("state", "list").split()

@@ -105,25 +105,19 @@ impl Leases for DynamoLeases {
             .await;
         match result {
             Ok(_) => Ok(true),
-            Err(SdkError::ServiceError(service))
-                if matches!(
-                    service.err(),
-                    UpdateItemError::ConditionalCheckFailedException(_)
-                ) =>
-            {
-                let UpdateItemError::ConditionalCheckFailedException(failed) = service.err() else {
-                    return Ok(false);
-                };
-                let holder = failed
-                    .item()
-                    .and_then(|item| item.get("owner"))
-                    .and_then(|holder| holder.as_s().ok());
-                Ok(holder.is_some_and(|holder| holder == owner))
-            }
-            Err(error) => Err(aws_error(
-                format!("taking the lease of mailbox {mailbox}"),
-                error,
-            )),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                    let holder = failed
+                        .item()
+                        .and_then(|item| item.get("owner"))
+                        .and_then(|holder| holder.as_s().ok());
+                    Ok(holder.is_some_and(|holder| holder == owner))
+                }
+                _ => Err(aws_error(
+                    format!("taking the lease of mailbox {mailbox}"),
+                    error,
+                )),
+            },
         }
     }
 

@@ -106,8 +106,7 @@ pub struct Pending {
     pub stalled_seconds: u64,
 }
 
-// serde gives a reference.
-#[allow(clippy::trivially_copy_pass_by_ref)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
