@@ -28,6 +28,8 @@ PRICES = {
 ASSUMED = {"write_units": 3, "read_units": 10, "seconds": 0.5, "memory_gb": 0.25, "call_log_bytes": 1_200, "event_log_bytes": 300, "mb_per_second": 50}
 MILLION = 1_000_000
 HOURS = 730
+# S3's own events, which a bucket opts into and EventBridge charges for: one for each object.
+OBJECTS = {"1 small message received": 1, "10 small messages received": 10, "1 small object sent": 1}
 NOTHING, COLLECTED = "a tracking run that finds nothing to do", "a tracking run that finds one message collected"
 
 
@@ -72,18 +74,21 @@ def lines(rows):
 
 def tables(text, prices):
     jobs = counts(text)
+    for name, objects in OBJECTS.items():
+        jobs[name]["events put"] += objects
 
     def times(job, factor):
         return {service: cost * factor for service, cost in dollars(jobs[job], prices).items()}
 
-    # What finding out about one message adds to a run that comes anyway.
-    jobs["sent"] = {name: jobs["1 small object sent"][name] + jobs[COLLECTED][name] - jobs[NOTHING][name] for name in COUNTS}
+    # What finding out about a message adds to a run that comes anyway, and finds out about ten.
+    shares = {name: 10 if name in ("transitions", "events", "invocations", "table reads") else 1 for name in COUNTS}
+    jobs["sent"] = {name: jobs["1 small object sent"][name] + (jobs[COLLECTED][name] - jobs[NOTHING][name]) / shares[name] for name in COUNTS}
 
     big, parts, rounds = large(prices)
     rows = [
         ("a million small messages received, ten a poll", times("10 small messages received", MILLION / 10)),
         ("a million small messages received, one a poll", times("1 small message received", MILLION)),
-        ("a million small objects sent, and their end found out", times("sent", MILLION)),
+        ("a million small objects sent, and what became of them found out, ten a run", times("sent", MILLION)),
         ("an idle mailbox, a month: a poll each minute, a handshake each hour", times("a poll that finds nothing", 61 * HOURS)),
         ("an instance, a month: a tracking run each five minutes", times(NOTHING, 12 * HOURS)),
         (f"100 GB received as one message: {parts:,} parts, {rounds} invocations", big),
