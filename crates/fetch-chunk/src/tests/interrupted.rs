@@ -85,3 +85,30 @@ async fn what_falls_silent_fails_before_its_invocation_ends() {
     assert_eq!(end.unwrap_err().name(), "MeshUnavailable");
     assert_eq!(begun.elapsed().as_secs(), 300);
 }
+
+#[tokio::test(start_paused = true)]
+async fn those_behind_an_interrupted_one_wait_no_longer_than_it_works() {
+    let mut fetch = large();
+    fetch
+        .messages
+        .messages
+        .insert("small".to_owned(), vec![bytes(10, 7)]);
+    fetch.settings.in_order = true;
+    fetch.messages.pace = Duration::from_secs(1);
+    // The last first: the small one's download is whole.
+    *fetch.messages.breaks.get_mut().unwrap() = vec![usize::MAX, 18];
+    let begun = tokio::time::Instant::now();
+    let ids = ["large", "small"];
+    let first = handle(&fetch, invocation(900), batch(&ids)).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(30));
+    let left: Vec<_> = first
+        .messages
+        .iter()
+        .map(|one| one.message_id.as_ref())
+        .collect();
+    assert_eq!((left, first.failed.len()), (ids.to_vec(), 0));
+    let second = handle(&fetch, invocation(900), again(&first))
+        .await
+        .unwrap();
+    assert_eq!(second.stored_count, 2);
+}
