@@ -53,14 +53,23 @@ def plain(pipeline, mailbox, delay=0):
     pipeline.stack.script("GET", path, request_headers={"accept-encoding": "identity"}, delay=delay, times=10**6)
 
 
-def test_several_large_messages_at_once_take_no_more_memory_than_one(pipeline, mailbox, other):
-    messages = [Message(other, mailbox, random.Random(seed).randbytes(27 * MIB), chunks=2) for seed in range(4)]
-    ids = [message.send(pipeline.stack, max_chunk_size=20 * MIB) for message in messages]
-    plain(pipeline, mailbox)
+@pytest.mark.parametrize(
+    ("instance", "ours", "gzip"),
+    [("pipeline", "mailbox", False), ("pipeline", "mailbox", True), ("second", "second_mailbox", False)],
+    ids=["plain", "compressed on the way", "in inbox order"],
+)
+def test_several_large_messages_at_once_take_no_more_memory_than_one(request, other, instance, ours, gzip):
+    pipeline, mailbox = request.getfixturevalue(instance), request.getfixturevalue(ours)
+    pipeline.put_parameter(f"mailboxes/{mailbox}/INBOUND_FOLDER", f"inbound/{mailbox}")
+    bodies = [random.Random(seed).randbytes(27 * MIB) for seed in range(4)]
+    ids = [Message(other, mailbox, body).send(pipeline.stack, max_chunk_size=20 * MIB) for body in bodies]
+    if not gzip:
+        plain(pipeline, mailbox)
     (execution,) = pipeline.poll(mailbox)
     assert execution["status"] == "SUCCEEDED"
-    for message_id, message in zip(ids, messages, strict=True):
-        assert received(pipeline, message_id, message) == []
+    for message_id, body in zip(ids, bodies, strict=True):
+        assert sha256(pipeline.get(f"inbound/{mailbox}/{message_id}.dat")["Body"]) == sha256(body)
+        assert pipeline.row(f"in#{message_id}")["status"] == "acknowledged"
     assert (inbox_empty(pipeline, mailbox), uploads(pipeline, mailbox)) == ([], [])
     assert peak(pipeline) < LIMIT
 
