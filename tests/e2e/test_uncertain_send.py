@@ -62,7 +62,10 @@ def test_a_lost_answer_to_the_last_chunk_is_no_second_message(pipeline, sender, 
     assert sent(pipeline, key, version, message) == []
     assert inbox(pipeline, other) == [row["message_id"]]
     chunks = pipeline.stack.requests(f"/messageexchange/{sender}/outbox/[^/]+/2")
-    assert [entry["status"] for entry in chunks] == [503, 423]
+    lost, *again = [entry["status"] for entry in chunks]
+    # Twice where tracking says for a moment that a complete message is still uploading.
+    assert lost == 503
+    assert set(again) == {423}
 
 
 # In between, something answers in MESH's place: of a chunk that got through, and of one that did not.
