@@ -22,17 +22,6 @@ ON_BEHALF = {
     ("send-message", "kms:GenerateDataKey"): "SQS encrypts what is put into the dead-letter queue, for the caller alone: kms:ViaService",
     (_FUNCTION, "logs:CreateLogStream"): "Lambda writes what a function prints",
     (_FUNCTION, "logs:PutLogEvents"): "Lambda writes what a function prints",
-    **{
-        (_FUNCTION, f"ec2:{action}"): "Lambda makes a function's network interfaces, and never for its code: NoNetworkForTheCode"
-        for action in (
-            "AssignPrivateIpAddresses",
-            "CreateNetworkInterface",
-            "DeleteNetworkInterface",
-            "DescribeNetworkInterfaces",
-            "DescribeSubnets",
-            "UnassignPrivateIpAddresses",
-        )
-    },
     ("cloudtrail", "logs:CreateLogStream"): "CloudTrail writes into the trail's log group",
     ("cloudtrail", "logs:PutLogEvents"): "CloudTrail writes into the trail's log group",
     **{
@@ -48,6 +37,16 @@ ON_BEHALF = {
             "UpdateLogDelivery",
         )
     },
+}
+
+# With a VPC Lambda makes a function's network interfaces with the function's role, and never for its code (NoNetworkForTheCode).
+OF_A_VPC = {
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:CreateNetworkInterface",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:UnassignPrivateIpAddresses",
 }
 
 # What a run here does not come to, by role, action and resource as `granted_by` names them.
