@@ -89,7 +89,10 @@ where
             .error
             .as_deref()
             .is_some_and(|error| error.starts_with("MessageGone")),
-        upload_id: position.as_ref().map(|position| position.upload_id.clone()),
+        upload_id: position
+            .as_ref()
+            .map(|position| position.upload_id.clone())
+            .or(row.upload_id),
     };
     work.run(position)
         .await
