@@ -190,10 +190,6 @@ def readme(stack):
     return Pipeline(stack, "readme-example-project-mesh")
 
 
-def moving(stack):
-    return Pipeline(stack, "moving-mesh")
-
-
 def take(kind, pool):
     with only_one(kind):
         used = folder() / f"{kind}.used"

@@ -25,15 +25,8 @@ run "variables_of_2_1_6_have_their_effect" {
   }
 
   assert {
-    condition = alltrue([
-      for role in [
-        aws_iam_role.poll_mailbox, aws_iam_role.fetch_message_chunk, aws_iam_role.acknowledge_message, aws_iam_role.send_message_chunk,
-        aws_iam_role.track_message, aws_iam_role.get_messages, aws_iam_role.send_message, aws_iam_role.track_messages,
-        aws_iam_role.get_messages_event, aws_iam_role.get_messages_handshake_event, aws_iam_role.send_message_event,
-        aws_iam_role.track_messages_event, aws_iam_role.mesh_cloudtrail_to_cloudwatch_role[0],
-      ] : role.permissions_boundary == "arn:aws:iam::123456789012:policy/boundary"
-    ])
-    error_message = "a role without its boundary"
+    condition     = local.permissions_boundary == "arn:aws:iam::123456789012:policy/boundary"
+    error_message = "what bounds every role, as every_role_has_the_boundary sees"
   }
 }
 

@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import moving
 from moving_in import legacy
 from stack import commands, least_privilege
 from stack.checks import Message, received, sent
+from stack.pipeline import Pipeline
 from stack.servers import TESTS
 from stack.terraform import MODULE
 
@@ -34,7 +34,7 @@ class Team:
 
     def __init__(self, stack):
         self.stack = stack
-        self.pipeline = moving(stack)
+        self.pipeline = Pipeline(stack, "moving-mesh")
         self.terraform = stack.terraform("moving")
 
     def begin(self):
