@@ -30,6 +30,13 @@ impl<O: ObjectReader> BodySource for ChunkSource<'_, O> {
     }
 }
 
+/// There is no object, and the event does not say which version it told of.
+pub(crate) fn missing(key: &str) -> Error {
+    Error::ObjectGone(Fault::new(format!(
+        "there is no {key}, and its event names no version: it may have been sent before it was deleted; look for another row of this key, and put the object again only if none was sent"
+    )))
+}
+
 /// The object version is no longer in the bucket.
 pub(crate) fn gone(key: &str, version_id: &str) -> Error {
     Error::ObjectGone(Fault::new(format!(

@@ -18,7 +18,7 @@ use mesh_pipeline::store::{ObjectReader, SourceObject};
 use mesh_pipeline::{Error, Fault, clock, layout};
 use serde_json::Value;
 use time::{Duration, OffsetDateTime};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use mapping::Route;
 use parameters::Parameters;
@@ -120,7 +120,10 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
         }
         let Some(object) = self.objects.find(key, put.version_id.as_deref()).await? else {
             let version = put.version_id.as_deref().unwrap_or("null");
-            let error = chunk::gone(key, version);
+            let error = match &put.version_id {
+                Some(version) => chunk::gone(key, version),
+                None => chunk::missing(key),
+            };
             let row = layout::outbound_row(bucket, key, &put.missing_identity());
             return self.refuse(&row, &put, version, turn, error).await;
         };
@@ -167,7 +170,9 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
             .rows
             .claim(&claim, &turn.invocation.execution, until(&turn.invocation))
             .await?;
-        if matches!(claimed, Claimed::Mine(_)) {
+        // What was claimed before goes by its row: a mapping may say otherwise today.
+        let is_new = matches!(&claimed, Claimed::Mine(row) if row.attempts == Some(1));
+        if is_new {
             info!(
                 logReference = "MESHSEND0004",
                 row = claim.row,
@@ -180,7 +185,8 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
                 "will send"
             );
         }
-        self.claimed(claimed, Some(parameters), turn).await
+        self.claimed(claimed, is_new.then_some(parameters), turn)
+            .await
     }
 
     /// How the object is to be sent: as its metadata say, or its mapping, which its row pins once there is one.
@@ -302,6 +308,10 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
                 let pause = failure
                     .retry_after()
                     .map(|pause| pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE));
+                if let Some(pause) = pause {
+                    let (seconds, error) = (pause.as_secs(), failure.chain());
+                    warn!(row = hold.row, seconds, error, "waits, as MESH asks");
+                }
                 self.note(&hold, &failure, pause, invocation).await;
                 match pause {
                     Some(pause) => transfer::waiting(&hold.row, pause),
@@ -339,6 +349,13 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
             .postpone(hold, clock::now() + wait)
             .await
             .map_err(|error| error.of_row(&hold.row))?;
+        if wait.is_positive() {
+            // All those rounds ended with a wait, or this would be no send that hangs: somebody has to know.
+            return Err(Error::MeshUnavailable(Fault::new(format!(
+                "after {rounds} attempts MESH has not taken the object yet; its row says what the last one met, and it goes on being tried"
+            )))
+            .of_row(&hold.row));
+        }
         info!(row = hold.row, rounds, "left to the sweep");
         Ok(ended("continued", Some(hold.row.clone())))
     }

@@ -33,9 +33,11 @@ pub(crate) fn base_name(key: &str) -> Option<&str> {
     (!name.is_empty()).then_some(name)
 }
 
+// HTTP takes the spaces around a header away: MESH would tell of other values than were sent, and not be asked by what it knows.
 fn value(object: &SourceObject, name: &str) -> Option<String> {
-    let value = object.attributes.metadata.get(name)?;
-    Some(unquote(value)).filter(|value| !value.is_empty())
+    let value = unquote(object.attributes.metadata.get(name)?);
+    let value = value.trim_matches(' ');
+    (!value.is_empty()).then(|| value.to_owned())
 }
 
 /// Reads the metadata; every problem is named at once. A route stands for mex-from, mex-to and mex-workflowid.
@@ -86,10 +88,7 @@ pub(crate) fn read(
         to,
         workflow_id,
         subject: value("mex-subject"),
-        // HTTP takes the spaces around a header away: MESH would not be asked by what it was told.
-        local_id: value("mex-localid")
-            .map(|value| value.trim_matches(' ').to_owned())
-            .filter(|value| !value.is_empty()),
+        local_id: value("mex-localid"),
         file_name: value("mex-filename").or_else(|| file_name.map(str::to_owned)),
         partner_id: value("mex-partnerid"),
         content_checksum: value("mex-content-checksum"),
@@ -178,7 +177,14 @@ mod tests {
     }
 
     #[test]
-    fn a_local_id_is_what_mesh_will_see() {
+    fn local_id_and_workflow_are_what_mesh_will_see() {
+        let spaced = object(&[
+            ("mex-from", "X26ABC1"),
+            ("mex-to", "X26ABC2"),
+            ("mex-workflowid", "+TEST+WORKFLOW++"),
+        ]);
+        let parameters = read(&spaced, None, None).unwrap();
+        assert_eq!(parameters.message.workflow_id, "TEST WORKFLOW");
         for (text, expected) in [
             ("++REF123+4++", Some("REF123 4")),
             ("ref%E2%80%931", Some("ref–1")),
@@ -241,6 +247,7 @@ mod tests {
         let error = read(&object, None, None).unwrap_err();
         assert!(error.chain().contains("mex-content-compress is neither"));
     }
+
     #[test]
     fn a_route_wins_over_the_metadata_and_its_sender_is_checked() {
         let route = |from: &str| Route {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use mesh_pipeline::{Error, Fault};
 
 use crate::parameters::Parameters;
-use crate::settings::Settings;
+use crate::settings::{MAX_CHUNK_SIZE, Settings};
 
 /// The number of chunks that MESH takes.
 const MAX_CHUNKS: u64 = 10_000;
@@ -37,10 +37,15 @@ impl Plan {
         }
         let chunks = size.div_ceil(settings.chunk_size);
         if chunks > MAX_CHUNKS {
+            let needed = size.div_ceil(MAX_CHUNKS);
+            let remedy = if needed > MAX_CHUNK_SIZE {
+                "split the object".to_owned()
+            } else {
+                format!("set chunk_size to at least {needed}")
+            };
             return Err(Error::InvalidParameters(Fault::new(format!(
-                "{size} bytes make {chunks} chunks of {} bytes and MESH takes {MAX_CHUNKS}; set chunk_size to at least {}",
+                "{size} bytes make {chunks} chunks of {} bytes and MESH takes {MAX_CHUNKS}; {remedy}",
                 settings.chunk_size,
-                size.div_ceil(MAX_CHUNKS)
             ))));
         }
         Ok(Self {
@@ -114,6 +119,22 @@ mod tests {
             assert_eq!(covered.last().unwrap().end, size);
             assert!(covered.windows(2).all(|pair| pair[0].end == pair[1].start));
             assert!(covered.iter().all(|range| !range.is_empty()));
+        }
+    }
+
+    #[test]
+    fn too_many_chunks_are_refused_with_what_to_do() {
+        for (size, remedy) in [
+            (100_001, "set chunk_size to at least 11"),
+            (
+                MAX_CHUNKS * MAX_CHUNK_SIZE,
+                "set chunk_size to at least 99614720",
+            ),
+            (MAX_CHUNKS * MAX_CHUNK_SIZE + 1, "split the object"),
+        ] {
+            let plan = Plan::of(size, &parameters(Some(true), false), &settings());
+            let text = plan.unwrap_err().chain();
+            assert!(text.ends_with(remedy), "{text}");
         }
     }
 

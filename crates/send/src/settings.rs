@@ -63,7 +63,7 @@ impl FromStr for OnUncertain {
 }
 
 // MESH takes 100 MB (1,000,000 bytes each) in a request; gzip adds less than 0.1 % to what it can't compress.
-const MAX_CHUNK_SIZE: u64 = 95 * 1024 * 1024;
+pub(crate) const MAX_CHUNK_SIZE: u64 = 95 * 1024 * 1024;
 
 impl Settings {
     /// Reads the settings.

@@ -340,6 +340,27 @@ async fn an_execution_that_has_gone_round_often_leaves_the_rest_to_the_sweep() {
     assert_eq!(sender.bodies(), [String::from_utf8_lossy(LONG)]);
 }
 
+#[tokio::test]
+async fn an_execution_that_has_waited_often_fails_so_that_somebody_looks_and_the_sweep_goes_on() {
+    let sender = with_object(SHORT);
+    uncertain(&sender, Answer::NoEffect).await;
+    sender.world.state().answers.push_back(Answer::NoEffect);
+    let request = json!({"row": row_id(), "rounds": super::MAX_ROUNDS - 1});
+    let error = sender.run("e1", request).await.unwrap_err();
+    assert_eq!(error.name(), "MeshUnavailable");
+    assert!(error.chain().starts_with("row out#"), "{}", error.chain());
+    let row = sender.row();
+    assert_eq!(
+        (row.status, row.due.as_deref()),
+        (Some(Status::Posting), Some("send"))
+    );
+    assert!(row.error.unwrap().starts_with("MeshUnavailable"));
+    sender.let_the_wait_pass();
+    let response = sender.run("e2", resume()).await.unwrap();
+    assert_eq!(ended(&response), SENT);
+    assert_eq!(sender.bodies(), ["short"]);
+}
+
 const MAPPED: [(&str, &str); 3] = [
     ("src_mailbox", "X26ABC7"),
     ("dest_mailbox", "X26ABC8"),
@@ -442,20 +463,29 @@ async fn a_mapping_is_kept_for_no_longer_than_half_a_minute() {
 
 #[tokio::test]
 async fn a_mapping_that_changes_after_the_claim_does_not_readdress_the_object() {
-    let mut sender = mapped(&MAPPED, &[]);
-    sender.world.state().sending_is_off = true;
-    sender.run("e1", put(Some("v1"))).await.unwrap();
-    sender.world.state().parameters.clear();
-    sender.world.state().sending_is_off = false;
-    sender.send.mappings = Mappings::new(sender.world.clone(), "/live-mesh/mesh");
-    let response = sender.run("e1", resume()).await.unwrap();
-    assert_eq!(ended(&response), SENT);
-    let message = sender.world.state().messages[0].clone();
-    assert_eq!(
-        (message.from, message.headers.to),
-        ("X26ABC7".to_owned(), "X26ABC8".to_owned())
-    );
-    assert_eq!(message.headers.workflow_id, "MAPPED");
+    // By the sweep, by an execution that is redriven, and by the object's other event.
+    for (execution, request) in [
+        ("e1", resume()),
+        ("e1", put(Some("v1"))),
+        ("e2", recorded(Some("v1"), clock::now())),
+    ] {
+        let mut sender = mapped(&MAPPED, &[]);
+        sender.world.state().sending_is_off = true;
+        sender.run("e1", put(Some("v1"))).await.unwrap();
+        for value in sender.world.state().parameters.values_mut() {
+            "X26ABC9".clone_into(value);
+        }
+        sender.world.state().sending_is_off = false;
+        sender.send.mappings = Mappings::new(sender.world.clone(), "/live-mesh/mesh");
+        let response = sender.run(execution, request).await.unwrap();
+        assert_eq!(ended(&response), SENT);
+        let message = sender.world.state().messages[0].clone();
+        assert_eq!(
+            (message.from, message.headers.to),
+            ("X26ABC7".to_owned(), "X26ABC8".to_owned())
+        );
+        assert_eq!(message.headers.workflow_id, "MAPPED");
+    }
 }
 
 #[tokio::test]
@@ -937,22 +967,44 @@ async fn a_last_chunk_that_is_refused_may_have_been_there_before() {
 
 #[tokio::test]
 async fn a_refused_last_chunk_closes_nothing_while_tracking_can_not_be_asked() {
+    for unread in [
+        Error::MeshUnavailable(Fault::new("503")),
+        Error::NotAuthorised(Fault::new("403")),
+        Error::AwsRefused(Fault::new("no such parameter")),
+    ] {
+        let sender = half_way().await;
+        sender
+            .world
+            .change(&row_id(), |row| row.next_chunk = Some(3));
+        {
+            let mut state = sender.world.state();
+            state.messages[0].chunks.insert(3, "01234".into());
+            let refused = Error::ObjectGone(Fault::new("no"));
+            state.chunk_errors.push_back(refused);
+            state.tracking_errors.push_back(unread);
+        }
+        let error = sender.run("e1", resume()).await.unwrap_err();
+        assert_eq!(error.name(), "MeshUnavailable");
+        assert_eq!(sender.row().status, Some(Status::Sending));
+        assert_eq!(ended(&sender.run("e1", resume()).await.unwrap()), SENT);
+    }
+}
+
+#[tokio::test]
+async fn a_refused_last_chunk_of_a_message_that_mesh_does_not_know_is_left_to_an_operator() {
     let sender = half_way().await;
     sender
         .world
         .change(&row_id(), |row| row.next_chunk = Some(3));
     {
         let mut state = sender.world.state();
-        state.messages[0].chunks.insert(3, "01234".into());
         let refused = Error::Rejected(Fault::new("no"));
         state.chunk_errors.push_back(refused);
-        let busy = Error::MeshUnavailable(Fault::new("503"));
-        state.tracking_errors.push_back(busy);
+        state.messages[0].forgotten = true;
     }
     let error = sender.run("e1", resume()).await.unwrap_err();
-    assert_eq!(error.name(), "MeshUnavailable");
-    assert_eq!(sender.row().status, Some(Status::Sending));
-    assert_eq!(ended(&sender.run("e1", resume()).await.unwrap()), SENT);
+    assert_eq!(error.name(), "UncertainSend");
+    assert_eq!(sender.row().status, Some(Status::Held));
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use mesh_pipeline::state::{Invocation, SendResponse};
 use mesh_pipeline::store::ObjectReader;
 use mesh_pipeline::{Error, Fault, clock};
 use time::Duration;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::chunk::{ChunkSource, gone};
 use crate::outbox::{ChunkPosted, Outbox, Posted};
@@ -156,6 +156,11 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
                 Err(error)
             }
             Ok(Posted::Unanswered(error)) => {
+                warn!(
+                    row = work.hold.row,
+                    error = error.chain(),
+                    "the answer to the first chunk was lost"
+                );
                 self.rows.unanswered(&work.hold, &error).await?;
                 if work.plan.chunks > 1 {
                     return Err(again("the answer to the first chunk was lost", error));
@@ -194,8 +199,11 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
                 return match self.outbox.track(mailbox, &message).await {
                     Ok(tracking) if is_taken(&tracking) => Ok(Next::Chunk(message, chunks + 1)),
                     // Nothing is closed before tracking has answered.
-                    Err(unread) if unread.is_temporary() && !error.is_temporary() => Err(unread),
-                    _ => Err(error),
+                    _ if error.is_temporary() => Err(error),
+                    Ok(tracking) if is_incomplete(&tracking) => Err(error),
+                    Ok(_) => Err(unknown_status(&message)),
+                    Err(Error::MessageGone(_)) => Err(may_be_complete(&message)),
+                    Err(unread) => Err(again(UNREAD, unread)),
                 };
             }
             posted => posted?,
@@ -219,15 +227,9 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
             }
             // The try before this one may have been the one that completed it.
             Err(Error::MessageGone(_)) if posted == ChunkPosted::Complete || chunk == chunks => {
-                Err(Error::UncertainSend(Fault::new(format!(
-                    "message {message} may be complete, and MESH says that it has none such; ask the recipient, close the row as docs/runbook.md says for held, and then put the object again if the message is missing"
-                ))))
+                Err(may_be_complete(&message))
             }
-            Ok(tracking) if !matches!(tracking.status.as_str(), "uploading" | "error") => {
-                Err(Error::MeshUnavailable(Fault::new(format!(
-                    "MESH no longer takes chunks of message {message}, and gives it a status that is not known"
-                ))))
-            }
+            Ok(tracking) if !is_incomplete(&tracking) => Err(unknown_status(&message)),
             // MESH has dropped it half-way, and delivers only complete messages: the next try begins a new one.
             Ok(_) | Err(Error::MessageGone(_)) => {
                 self.rows.posted(&work.hold, &Posting::NotSent).await?;
@@ -235,8 +237,7 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
                     "MESH no longer takes chunks of message {message}; it is begun anew"
                 ))))
             }
-            Err(error) if error.is_temporary() => Err(error),
-            Err(error) => Err(again("what became of the message can't be read", error)),
+            Err(error) => Err(again(UNREAD, error)),
         }
     }
 }
@@ -247,6 +248,17 @@ fn is_taken(tracking: &Tracking) -> bool {
         tracking.status.as_str(),
         "accepted" | "acknowledged" | "undeliverable"
     )
+}
+
+// MESH has not all of the message, or has dropped it.
+fn is_incomplete(tracking: &Tracking) -> bool {
+    matches!(tracking.status.as_str(), "uploading" | "error")
+}
+
+fn unknown_status(message: &MessageId) -> Error {
+    Error::MeshUnavailable(Fault::new(format!(
+        "MESH no longer takes chunks of message {message}, and gives it a status that is not known"
+    )))
 }
 
 fn work(row: &Row, hold: &Hold) -> Result<Work, Error> {
@@ -271,6 +283,14 @@ fn work(row: &Row, hold: &Hold) -> Result<Work, Error> {
             row.id
         )))
     })
+}
+
+const UNREAD: &str = "what became of the message can't be read";
+
+fn may_be_complete(message: &MessageId) -> Error {
+    Error::UncertainSend(Fault::new(format!(
+        "message {message} may be complete, and MESH says that it has none such; ask the recipient, close the row as docs/runbook.md says for held, and then put the object again if the message is missing"
+    )))
 }
 
 // Definite or not, it is no verdict on the object.
