@@ -13,7 +13,7 @@ use tokio::time::Instant;
 // As long as a secret is kept.
 const MAX_AGE: Duration = Duration::from_mins(5);
 
-// With the longest message id, twice, a key still has S3's 1,024 bytes at most.
+// With an id of 150 bytes that needs no escapes, twice, a key still has S3's 1,024 bytes at most.
 const LONGEST_FOLDER: usize = 400;
 
 /// Locations by mailbox.

@@ -1,7 +1,5 @@
 //! A message that is larger than one part, as a multipart upload that reads and writes at the same time.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use mesh_client::MessageHeaders;
 use mesh_pipeline::lease::Leases;
@@ -15,17 +13,10 @@ use crate::Outcome;
 use crate::destination::{Key, condition, is_message};
 use crate::messages::Messages;
 use crate::parts::{End, Filled, Source};
-use crate::receive::{NO_TIME, Receive};
+use crate::receive::{NO_TIME, PAUSES, Receive};
 
 // 32 MiB, or 64 of the larger parts: what a worker that dies costs at most, for a row change now and then.
 const CHECKPOINT_PARTS: i32 = 4;
-
-// As long as the SDK would repeat it.
-const START_PAUSES: [Duration; 3] = [
-    Duration::from_millis(200),
-    Duration::from_secs(1),
-    Duration::from_secs(4),
-];
 
 /// A multipart upload under way, and where the part that is being written will end.
 pub(crate) struct Upload {
@@ -176,7 +167,7 @@ where
     // An upload whose start was not answered is there, perhaps, and nobody knows its id: it is given up before the next one.
     async fn started(&self, key: &Key, attributes: &Attributes) -> Result<String, Error> {
         let bucket = self.destination.bucket(key);
-        let mut pauses = START_PAUSES.into_iter();
+        let mut pauses = PAUSES.into_iter();
         loop {
             let failure = match bucket.start(&key.text, attributes).await {
                 Err(failure) if failure.is_temporary() => failure,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use mesh_client::{MailboxId, MessageHeaders, MessageId};
 use mesh_pipeline::{Error, Fault};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::buffers::{Buffer, Buffers};
 use crate::messages::{Chunk, Messages};
@@ -175,7 +175,9 @@ impl<'a, M: Messages> Source<'a, M> {
             }
             let silent = Instant::now() + PATIENCE;
             match timeout_at(self.until.min(silent), self.next()).await {
-                Err(_) if silent < self.until => return Err(self.silent()),
+                Err(_) if silent < self.until => {
+                    return Err(nothing_came(self.message, self.number));
+                }
                 Err(_) => return Ok(Filled::OutOfTime),
                 Ok(next) => match next? {
                     Some(bytes) => self.over = bytes,
@@ -183,15 +185,6 @@ impl<'a, M: Messages> Source<'a, M> {
                 },
             }
         }
-    }
-
-    fn silent(&self) -> Error {
-        Error::MeshUnavailable(Fault::new(format!(
-            "nothing of chunk {} of message {} came for {} seconds",
-            self.number,
-            self.message,
-            PATIENCE.as_secs()
-        )))
     }
 
     async fn buffer(&mut self, size: usize) -> Option<Buffer> {
@@ -225,6 +218,13 @@ impl<'a, M: Messages> Source<'a, M> {
     }
 }
 
+fn nothing_came(message: &MessageId, chunk: u32) -> Error {
+    Error::MeshUnavailable(Fault::new(format!(
+        "nothing of chunk {chunk} of message {message} came for {} seconds",
+        PATIENCE.as_secs()
+    )))
+}
+
 // MESH answers for a chunk that it lacks as for a message that it lacks. Whether it has the message, the first chunk tells.
 async fn download<M: Messages>(
     messages: &M,
@@ -232,7 +232,11 @@ async fn download<M: Messages>(
     message: &MessageId,
     number: u32,
 ) -> Result<Chunk, Error> {
-    match messages.download(mailbox, message, number).await {
+    let download = messages.download(mailbox, message, number);
+    let Ok(answer) = timeout(PATIENCE, download).await else {
+        return Err(nothing_came(message, number));
+    };
+    match answer {
         Err(Error::MessageGone(fault)) if number > 1 => Err(Error::InvalidMessage(
             Fault::new(format!(
                 "chunk {number} of message {message} is missing in MESH; ask its sender to send it again"

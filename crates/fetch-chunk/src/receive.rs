@@ -7,13 +7,13 @@ use mesh_pipeline::lease::Leases;
 use mesh_pipeline::metadata::Metadata;
 use mesh_pipeline::rows::{Begun, Received, ReceivingRows, Row};
 use mesh_pipeline::state::{Pending, Position};
-use mesh_pipeline::store::{Attributes, Condition, ObjectWriter, Written};
+use mesh_pipeline::store::{Attributes, Condition, Found, ObjectWriter, Written};
 use mesh_pipeline::{Error, Fault, clock};
 use time::{Duration, OffsetDateTime};
 use tokio::time::{Instant, timeout_at};
-use tracing::info;
+use tracing::{info, warn};
 
-use crate::destination::{Destination, Key, condition};
+use crate::destination::{Destination, Key, condition, is_message};
 use crate::messages::Messages;
 use crate::multipart::Upload;
 use crate::order::Place;
@@ -98,6 +98,28 @@ where
         .await
         .map_err(|error| (Some(attempt), error))
 }
+
+/// An object to be written.
+struct Put<'a> {
+    body: &'a Bytes,
+    attributes: &'a Attributes,
+    condition: Condition,
+}
+
+/// What became of it.
+enum Stored {
+    /// By this write.
+    Now(Written),
+    /// By one whose answer was lost.
+    Before(Box<Received>),
+}
+
+/// Between tries of what the SDK must not repeat by itself; as long as it would.
+pub(crate) const PAUSES: [std::time::Duration; 3] = [
+    std::time::Duration::from_millis(200),
+    std::time::Duration::from_secs(1),
+    std::time::Duration::from_secs(4),
+];
 
 // S3's clock and ours are compared.
 const CLOCKS_APART: Duration = Duration::HOUR;
@@ -261,7 +283,11 @@ where
         drop(source);
         let held = match filled {
             Filled::OutOfTime => return self.out_of_time(None, false, waited),
-            Filled::Part(..) => None,
+            // Its memory is for those before it.
+            Filled::Part(part, _) => {
+                drop(part);
+                None
+            }
             Filled::Rest(bytes) => Some(bytes),
         };
         if !self.place.turn(self.until).await {
@@ -364,28 +390,37 @@ where
                 None
             };
             self.tell_destination(key);
-            let size = body.len() as u64;
-            let written = destination
-                .bucket(key)
-                .put(
-                    &key.text,
-                    body.clone(),
-                    &attributes,
-                    &condition(before.as_ref()),
-                )
-                .await?;
-            let received = match written {
-                Written::Stored(version_id) => Received {
+            let condition = condition(before.as_ref());
+            let put = Put {
+                body: &body,
+                attributes: &attributes,
+                condition,
+            };
+            let received = match self.put(key, keys, &put).await? {
+                Stored::Before(received) => *received,
+                Stored::Now(Written::Stored(version_id)) => Received {
                     version_id,
-                    size: Some(size),
+                    size: Some(body.len() as u64),
                     ..destination.at(key)
                 },
-                Written::Taken => match destination.ours(key, self.message).await? {
-                    Some(object) if before.as_ref() != Some(&object) => {
-                        destination.known(key, &object)
+                Stored::Now(Written::Taken) => {
+                    let found = destination.bucket(key).head(&key.text).await?;
+                    match found {
+                        Found::Object(object) if !is_message(&object, self.message) => continue,
+                        Found::Object(object) if before.as_ref() != Some(&object) => {
+                            destination.known(key, &object)
+                        }
+                        // It may be this message's object that was there, and that a consumer has taken away since.
+                        _ => {
+                            return Err(Error::AwsUnavailable(Fault::new(format!(
+                                "s3://{}/{} was taken when message {} was written to it, and is not any more; it is tried again",
+                                destination.location.bucket,
+                                key.recorded(),
+                                self.message
+                            ))));
+                        }
                     }
-                    _ => continue,
-                },
+                }
             };
             return self
                 .note(Received {
@@ -395,6 +430,36 @@ where
                 .await;
         }
         Err(self.all_taken())
+    }
+
+    // A write whose answer was lost may have been made, and a consumer may have taken the object away since, so that its
+    // condition holds once more: before it is repeated the versions are looked at.
+    async fn put(&self, key: &Key, keys: &[Key], put: &Put<'_>) -> Result<Stored, Error> {
+        let bucket = self.destination.bucket(key);
+        let mut pauses = PAUSES.into_iter();
+        loop {
+            let body = put.body.clone();
+            let failure = match bucket
+                .put(&key.text, body, put.attributes, &put.condition)
+                .await
+            {
+                Err(failure) if failure.is_temporary() => failure,
+                other => return other.map(Stored::Now),
+            };
+            let Some(pause) = pauses.next() else {
+                return Err(failure);
+            };
+            warn!(
+                message_id = %self.message,
+                error_name = failure.name(),
+                error = failure.chain(),
+                "not stored, as far as is known; it is looked for, and then tried again"
+            );
+            tokio::time::sleep(pause).await;
+            if let Some(received) = self.stored_before(keys).await? {
+                return Ok(Stored::Before(Box::new(received)));
+            }
+        }
     }
 
     pub(crate) fn all_taken(&self) -> Error {

@@ -40,6 +40,8 @@ struct Mesh {
     pace: Duration,
     // Beyond so many pieces of a chunk nothing comes.
     stuck_after: Option<usize>,
+    // For this message no answer begins.
+    mute: Option<&'static str>,
     downloads: Mutex<Vec<u32>>,
     // It asks to be left alone for so many seconds.
     pause: Option<u64>,
@@ -57,6 +59,9 @@ impl Messages for Mesh {
         message: &MessageId,
         chunk: u32,
     ) -> Result<Chunk, Error> {
+        if self.mute == Some(message.as_ref()) {
+            std::future::pending::<()>().await;
+        }
         if let Some(seconds) = self.pause {
             self.downloads.lock().unwrap().push(chunk);
             let pause = Some(Duration::from_secs(seconds));
@@ -395,7 +400,22 @@ impl ObjectWriter for Bucket {
         self.fate.kills_at("put").await;
         // What S3 keeps is not in the function's memory.
         let body = Bytes::copy_from_slice(&body);
-        Ok(self.store_if(key, body, attributes, condition))
+        let lost = || Err(Error::AwsUnavailable(Fault::new("no answer")));
+        if self.fate.is("put unheard") {
+            return lost();
+        }
+        if self.fate.is("put taken and gone") {
+            return Ok(Written::Taken);
+        }
+        let written = self.store_if(key, body, attributes, condition);
+        if self.fate.is("put and lost") {
+            return lost();
+        }
+        if self.fate.is("put, taken away and lost") {
+            self.delete(key);
+            return lost();
+        }
+        Ok(written)
     }
     async fn start(&self, key: &str, attributes: &Attributes) -> Result<String, Error> {
         let id = {
@@ -850,6 +870,41 @@ async fn another_object_under_the_key_is_left_alone() {
     assert_eq!(object(&fetch, "m"), theirs);
     let alternative = fetch.bucket.current("inbound/X26ABC2/m_m.dat").unwrap();
     assert_eq!(alternative.body, bytes(10, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_whose_answer_was_lost_is_looked_for_before_it_is_repeated() {
+    for (fate, versions) in [
+        ("put unheard", 1),
+        ("put and lost", 1),
+        // The second one is the consumer's delete marker.
+        ("put, taken away and lost", 2),
+    ] {
+        let fetch = fetch(&[("m", vec![bytes(10, 0)])]);
+        fetch.bucket.fate.meets(fate);
+        let response = handle(&fetch, invocation(900), batch(&["m"]))
+            .await
+            .unwrap();
+        assert_eq!(response.stored_count, 1, "{fate}");
+        let found = fetch.bucket.versions_of("inbound/X26ABC2/m.dat");
+        assert_eq!(found.len(), versions, "{fate}");
+        let stored = found[0].clone().map(|version| version.id);
+        assert_eq!(fetch.rows.of("m").version_id, stored, "{fate}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_was_taken_and_is_free_again_is_no_reason_for_a_second_object() {
+    let fetch = fetch(&[("m", vec![bytes(10, 0)])]);
+    fetch.bucket.fate.meets("put taken and gone");
+    let error = handle(&fetch, invocation(900), batch(&["m"]))
+        .await
+        .unwrap_err();
+    assert_eq!(error.name(), "AwsUnavailable");
+    assert_eq!(fetch.bucket.keys(), Vec::<String>::new());
+    let row = fetch.rows.of("m");
+    assert_eq!(row.status, Some(Status::Receiving));
+    assert!(row.error.is_some());
 }
 
 #[tokio::test]

@@ -58,7 +58,8 @@ where
         SdkError::ServiceError(service) => {
             let code = service.err().code().unwrap_or_default();
             let status = service.raw().status().as_u16();
-            if status >= 500 || status == 429 || is_throttling(code) || is_damage(code) {
+            let is_temporary = is_throttling(code) || is_damage(code) || is_late_failure(code);
+            if status >= 500 || status == 429 || is_temporary {
                 return Error::AwsUnavailable(fault(
                     format!("{what}: AWS answered {status} {code}"),
                     error,
@@ -80,6 +81,11 @@ where
 // What arrived is not what was sent.
 fn is_damage(code: &str) -> bool {
     matches!(code, "BadDigest" | "XAmzContentChecksumMismatch")
+}
+
+// S3 begins its answer to the completion of an upload with 200, before it knows how that ends.
+fn is_late_failure(code: &str) -> bool {
+    matches!(code, "InternalError" | "ServiceUnavailable")
 }
 
 // The codes that the SDKs' standard retry mode treats as throttling.

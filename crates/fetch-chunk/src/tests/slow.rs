@@ -1,6 +1,9 @@
 //! Messages that come slowly or not at all, and many at once in little memory.
 
+use tokio::time::Instant;
+
 use super::*;
+use crate::parts::PATIENCE;
 
 // The state machine's rounds: how many invocations it took, and the last answer.
 async fn rounds(fetch: &Fake, seconds: i64) -> (u32, Result<FetchResponse, Error>) {
@@ -45,6 +48,21 @@ async fn a_message_that_gets_nowhere_fails_however_short_the_invocations_are() {
             assert_eq!(response.failed[0].message_id.as_ref(), "slow");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_does_not_begin_is_waited_for_no_longer_than_a_silent_body() {
+    let mut fetch = fetch(&[("slow", vec![bytes(10, 1)]), ("good", vec![bytes(10, 0)])]);
+    fetch.settings.in_order = true;
+    fetch.messages.mute = Some("slow");
+    let began = Instant::now();
+    let response = handle(&fetch, invocation(900), batch(&["slow", "good"]))
+        .await
+        .unwrap();
+    assert!(began.elapsed() < PATIENCE + Duration::from_secs(10));
+    assert_eq!(response.failed[0].message_id.as_ref(), "slow");
+    assert_eq!(response.failed[0].error, "MeshUnavailable");
+    assert_eq!(response.stored[0].message_id.as_ref(), "good");
 }
 
 #[tokio::test(start_paused = true)]

@@ -55,13 +55,14 @@ impl ReceivingRows for DynamoRows {
         execution: &str,
     ) -> Result<Begun, Error> {
         let id = inbound_row(message);
+        let now = clock::iso(clock::now());
         let begin = || {
             Change::of(&id)
                 .text("direction", "in")
                 .text("mailbox", mailbox.as_ref())
                 .text("message_id", message.as_ref())
                 .text("execution", execution)
-                .text_once("timestamp", clock::iso(clock::now()))
+                .text_once("timestamp", now.as_str())
                 .status(Status::Receiving)
                 // Tracking looks for rows that were begun long ago. Storing the message changes neither: each change
                 // of an index's key is two writes more.
@@ -77,8 +78,8 @@ impl ReceivingRows for DynamoRows {
             .when_not("counted_by", execution);
         let row = match self.change(first).await? {
             Changed::Done(row) => {
-                // A failure that was not the message's fault has been taken off the count again.
-                let again = row.attempts.unwrap_or(1) > 1 || row.error.is_some();
+                // Attempts don't tell: what was not the message's fault has been taken off the count again.
+                let again = row.timestamp.as_deref() != Some(&now);
                 return Ok(Begun::Fetch { row, again });
             }
             Changed::Refused(Some(row)) => row,
@@ -142,7 +143,8 @@ impl ReceivingRows for DynamoRows {
             .text_if("status_code", received.status_code.as_deref())
             .text_if("linked_message_id", received.linked_message_id.as_deref())
             .text("s3_bucket", received.bucket.as_str())
-            .remove(&["error", "redelivered"])
+            // Tracking may have closed the row: what it did not find in MESH was on its way.
+            .remove(&["error", "redelivered", "expires_at"])
             .remove(&PROGRESS);
         // Of a redelivered message the row still has the earlier version.
         change = match &received.version_id {
@@ -155,7 +157,9 @@ impl ReceivingRows for DynamoRows {
         if let Some(chunks) = received.chunks {
             change = change.number("chunks", chunks);
         }
-        let change = change.when_status(&[Status::Receiving, Status::Received], false);
+        let change = change
+            .text("due", Due::Receive.as_str())
+            .when_status(&[Status::Receiving, Status::Received, Status::Gone], false);
         match self.change(change).await? {
             Changed::Done(row) | Changed::Refused(Some(row)) => Ok(row),
             Changed::Refused(None) => Err(vanished(&id)),

@@ -183,7 +183,7 @@ impl ObjectWriter for Bucket {
         attributes: &Attributes,
         condition: &Condition,
     ) -> Result<Written, Error> {
-        let result = self
+        let request = self
             .client
             .put_object()
             .bucket(&self.name)
@@ -195,10 +195,14 @@ impl ObjectWriter for Bucket {
             .body(body.into())
             .customize()
             // TLS and S3's CRC32 in the header protect the body; its SHA-256 would cost more than all the rest.
-            .disable_payload_signing()
-            .send()
-            .await;
-        match result {
+            .disable_payload_signing();
+        let request = match condition {
+            Condition::Always => request,
+            Condition::Free | Condition::Replaces(_) => {
+                request.config_override(Config::builder().retry_config(RetryConfig::disabled()))
+            }
+        };
+        match request.send().await {
             Ok(output) => Ok(Written::Stored(output.version_id)),
             Err(error) if is_precondition_failure(&error) => Ok(Written::Taken),
             Err(error) => Err(self.error("writing", key, error)),
@@ -526,6 +530,8 @@ mod tests {
         <Version><Key>in/a.csv</Key><VersionId>w</VersionId><LastModified>2026-01-15T12:02:00.000Z</LastModified></Version>\
         </ListVersionsResult>";
 
+    static TRIES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
     // What S3 is told of the bodies: the signed and the checked digest.
     static SEEN: Mutex<Vec<[String; 2]>> = Mutex::new(Vec::new());
 
@@ -578,12 +584,21 @@ mod tests {
             }
             _ if target.contains("many") => (200, parts(&[1, 2], Some(2))),
             _ if target.contains("damaged") => refusal(400, "BadDigest"),
+            _ if target.contains("late") && request.method() == "GET" => (200, parts(&[1], None)),
+            _ if target.contains("late") => (200, refusal(200, "InternalError").1),
             _ if target.contains("given-up") => refusal(404, "NoSuchUpload"),
             _ if target.contains("seen") => {
                 let told = |name| header(name).unwrap_or_default().to_owned();
                 let seen = ["x-amz-content-sha256", "x-amz-checksum-crc32"].map(told);
                 SEEN.lock().unwrap().push(seen);
                 (200, String::new())
+            }
+            (_, condition) if target.contains("tried") => {
+                TRIES
+                    .lock()
+                    .unwrap()
+                    .push(condition.unwrap_or_default().to_owned());
+                refusal(503, "SlowDown")
             }
             _ if target.contains("gone") => refusal(404, "NoSuchKey"),
             _ if target.contains("busy") => refusal(503, "SlowDown"),
@@ -642,6 +657,26 @@ mod tests {
             let written = put(&bucket, key, &condition).await.unwrap();
             assert_eq!(&written, expected, "{key} {condition:?}");
         }
+    }
+
+    // Whoever repeats it must look first: what it wrote may have been taken away, so that its condition holds again.
+    #[tokio::test]
+    async fn a_write_on_a_condition_is_made_once() {
+        let bucket = bucket().await;
+        for condition in [Condition::Free, Condition::Always] {
+            let error = put(&bucket, "in/tried", &condition).await.unwrap_err();
+            assert_eq!(error.name(), "AwsUnavailable");
+        }
+        assert_eq!(*TRIES.lock().unwrap(), ["*", "", "", ""]);
+    }
+
+    #[tokio::test]
+    async fn what_s3_says_after_a_200_is_temporary() {
+        let bucket = bucket().await;
+        let completed = bucket.complete("in/late", "u", 1, &Condition::Free).await;
+        let error = completed.unwrap_err();
+        assert_eq!(error.name(), "AwsUnavailable");
+        assert!(error.chain().contains("InternalError"), "{}", error.chain());
     }
 
     #[tokio::test]
