@@ -2,7 +2,7 @@
 
 use ack::{Ack, Settings};
 use mesh_pipeline::lease::DynamoLeases;
-use mesh_pipeline::mesh::Mesh;
+use mesh_pipeline::mesh::{Mesh, SHORT_CALL};
 use mesh_pipeline::rows::DynamoRows;
 use mesh_pipeline::secrets::DeployedSource;
 use mesh_pipeline::settings::from_env;
@@ -22,7 +22,7 @@ async fn wire() -> Result<Ack<Mesh<DeployedSource>, DynamoLeases, DynamoRows>, E
     let aws = aws::sdk_config().await;
     let dynamo = aws_sdk_dynamodb::Client::new(&aws);
     Ok(Ack {
-        inbox: Mesh::deployed(settings.mesh, &aws),
+        inbox: Mesh::deployed(settings.mesh, &aws).call_limit(SHORT_CALL),
         leases: DynamoLeases::new(dynamo.clone(), settings.leases_table),
         rows: DynamoRows::new(dynamo, &settings.rows),
     })

@@ -15,6 +15,10 @@ use crate::settings::MeshSettings;
 // A chunk may take as long as Lambda lets its function work.
 const LONGEST_INVOCATION: std::time::Duration = std::time::Duration::from_mins(15);
 
+/// The limit of a call without a message's content: with its repetitions it ends well before the invocation does, so that what
+/// it came to can be noted.
+pub const SHORT_CALL: std::time::Duration = std::time::Duration::from_secs(30);
+
 // In days.
 const EXPIRES_SOON: i64 = 30;
 
@@ -23,6 +27,7 @@ pub struct Mesh<S> {
     settings: MeshSettings,
     secrets: Secrets<S>,
     accepts_gzip: bool,
+    call_limit: std::time::Duration,
     // The last client, with the age of the secrets that it was made from: connections outlive invocations.
     last: tokio::sync::Mutex<Option<(MailboxId, tokio::time::Instant, Mailbox)>>,
 }
@@ -43,6 +48,7 @@ impl<S: SecretSource> Mesh<S> {
             settings,
             secrets,
             accepts_gzip: true,
+            call_limit: LONGEST_INVOCATION,
             last: tokio::sync::Mutex::default(),
         }
     }
@@ -51,6 +57,13 @@ impl<S: SecretSource> Mesh<S> {
     #[must_use]
     pub fn accepts_gzip(mut self, accepts: bool) -> Self {
         self.accepts_gzip = accepts;
+        self
+    }
+
+    /// How long one request may take, all of its answer included; 15 minutes unless this says otherwise.
+    #[must_use]
+    pub fn call_limit(mut self, limit: std::time::Duration) -> Self {
+        self.call_limit = limit;
         self
     }
 
@@ -130,7 +143,7 @@ impl<S: SecretSource> Mesh<S> {
             .verify_server(self.settings.verify_ssl)
             .verify_checks_common_name(self.settings.verify_checks_common_name)
             .accept_gzip(self.accepts_gzip)
-            .request_timeout(LONGEST_INVOCATION)
+            .request_timeout(self.call_limit)
             .user_agent(concat!("mesh-aws/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| {
@@ -440,6 +453,27 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(*reads.lock().unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_nobody_answers_ends_at_its_limit() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let settings = MeshSettings {
+            url: format!("http://{}", listener.local_addr().unwrap()),
+            ..MeshSettings::default()
+        };
+        let [before, after] = [pair(), pair()];
+        let reads = Arc::default();
+        let source = Rotated {
+            reads,
+            before,
+            after,
+        };
+        let mesh = Mesh::new(settings, source).call_limit(Duration::from_millis(20));
+        let mailbox = "X26ABC1".parse().unwrap();
+        let call = mesh.call(&mailbox, async |mailbox| mailbox.handshake().await);
+        let answer = tokio::time::timeout(Duration::from_secs(30), call).await;
+        assert_eq!(answer.unwrap().unwrap_err().name(), "MeshUnavailable");
     }
 
     #[tokio::test]

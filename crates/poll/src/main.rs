@@ -1,7 +1,7 @@
 //! Wires the poll function.
 
 use mesh_pipeline::lease::DynamoLeases;
-use mesh_pipeline::mesh::Mesh;
+use mesh_pipeline::mesh::{Mesh, SHORT_CALL};
 use mesh_pipeline::rows::DynamoRows;
 use mesh_pipeline::secrets::DeployedSource;
 use mesh_pipeline::settings::from_env;
@@ -22,7 +22,7 @@ async fn wire() -> Result<Poll<Mesh<DeployedSource>, DynamoLeases, DynamoRows>, 
     let aws = aws::sdk_config().await;
     let dynamo = aws_sdk_dynamodb::Client::new(&aws);
     Ok(Poll {
-        inbox: Mesh::deployed(settings.mesh.clone(), &aws),
+        inbox: Mesh::deployed(settings.mesh.clone(), &aws).call_limit(SHORT_CALL),
         leases: DynamoLeases::new(dynamo.clone(), settings.leases_table.clone()),
         rows: DynamoRows::new(dynamo, &settings.rows),
         settings,

@@ -1,6 +1,6 @@
 //! Wires the track function.
 
-use mesh_pipeline::mesh::Mesh;
+use mesh_pipeline::mesh::{Mesh, SHORT_CALL};
 use mesh_pipeline::rows::DynamoRows;
 use mesh_pipeline::secrets::DeployedSource;
 use mesh_pipeline::settings::from_env;
@@ -20,7 +20,7 @@ async fn wire() -> Result<Track<Mesh<DeployedSource>, DynamoRows, SendMachine>, 
     let settings = from_env(Settings::read)?;
     let aws = aws::sdk_config().await;
     Ok(Track {
-        mesh: Mesh::deployed(settings.mesh.clone(), &aws),
+        mesh: Mesh::deployed(settings.mesh.clone(), &aws).call_limit(SHORT_CALL),
         rows: DynamoRows::new(aws_sdk_dynamodb::Client::new(&aws), &settings.rows),
         sends: SendMachine::new(
             aws_sdk_sfn::Client::new(&aws),
