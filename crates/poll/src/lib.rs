@@ -57,14 +57,21 @@ pub async fn handle<I: Inbox, L: Leases, R: KnownRows>(
         info!(logReference = "MESHPOLL0002", %mailbox, "another execution has the mailbox");
         return Ok(nothing(mailbox));
     }
+    let (limit, size) = (poll.settings.page_limit, poll.settings.batch_size);
     let found = collect(poll, &mailbox).await;
+    let found = found.map(|found| found.with_stored(limit, size));
     let pause = found.as_ref().err().and_then(kept_pause);
     if let Some(pause) = pause.filter(|pause| *pause > SHORT_PAUSE) {
         return pause_for(poll, &mailbox, &invocation, pause).await;
     }
     if !matches!(&found, Ok(found) if !found.is_empty()) {
         // What failed here must not keep the next tick from trying.
-        poll.leases.release(&mailbox, &invocation.execution).await?;
+        let released = poll.leases.release(&mailbox, &invocation.execution).await;
+        if found.is_ok() {
+            released?;
+        } else if let Err(failure) = released {
+            error!(%mailbox, error = failure.chain(), "the mailbox's lease was not released");
+        }
     }
     let found = found?;
     let message_count = found.first.len() + found.again.len();
@@ -120,12 +127,14 @@ struct Listing {
     unusable: usize,
     first: Vec<MessageId>,
     again: Vec<MessageId>,
+    // Stored, but MESH did not take the acknowledgement.
+    stored: Vec<MessageId>,
     more: bool,
 }
 
 impl Listing {
     fn is_empty(&self) -> bool {
-        self.first.is_empty() && self.again.is_empty()
+        self.first.is_empty() && self.again.is_empty() && self.stored.is_empty()
     }
 
     fn batches(&self, size: usize) -> usize {
@@ -134,6 +143,21 @@ impl Listing {
 
     fn len(&self) -> usize {
         self.first.len() + self.again.len()
+    }
+
+    fn is_full(&self, batch_begins: bool, limit: usize, size: usize) -> bool {
+        self.len() == limit || batch_begins && self.batches(size) == MAX_BATCHES
+    }
+
+    // What is safe in the bucket takes the room that is left: a page of nothing else would keep all others from being stored.
+    fn with_stored(mut self, limit: usize, size: usize) -> Self {
+        for id in std::mem::take(&mut self.stored) {
+            if self.is_full(self.first.len().is_multiple_of(size), limit, size) {
+                break;
+            }
+            self.first.push(id);
+        }
+        self
     }
 }
 
@@ -182,10 +206,16 @@ async fn collect<I: Inbox, L, R: KnownRows>(
                 warn!(%mailbox, message_id = %id, "left out: its row says not before a later time");
                 continue;
             }
+            if row.is_some_and(|row| row.status == Some(Status::Received) && row.error.is_some()) {
+                if listing.stored.len() < limit {
+                    listing.stored.push(id);
+                }
+                continue;
+            }
             let again = row
                 .is_some_and(|row| row.status == Some(Status::Receiving) && row.attempts > Some(0));
-            let full = again || listing.first.len() % size == 0;
-            if listing.len() == limit || full && listing.batches(size) == MAX_BATCHES {
+            let batch_begins = again || listing.first.len().is_multiple_of(size);
+            if listing.is_full(batch_begins, limit, size) {
                 listing.more = true;
                 return Ok(listing);
             }

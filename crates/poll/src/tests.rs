@@ -230,6 +230,35 @@ async fn messages_begun_before_go_last_one_by_one_and_poison_waits() {
 }
 
 #[tokio::test]
+async fn what_is_stored_and_can_not_be_acknowledged_takes_the_room_that_others_leave() {
+    let stuck = ["s1", "s2", "s3", "s4", "s5"];
+    for (ids, expected) in [
+        (
+            [stuck.as_slice(), &["new"]].concat(),
+            [["new", "s1"], ["s2", "s3"]],
+        ),
+        (stuck.to_vec(), [["s1", "s2"], ["s3", "s4"]]),
+        (
+            [stuck.as_slice(), &["a", "b", "c", "d", "e"]].concat(),
+            [["a", "b"], ["c", "d"]],
+        ),
+    ] {
+        let poll = poll(&ids);
+        for id in stuck {
+            let row = Row {
+                attempts: Some(1),
+                status: Some(Status::Received),
+                error: Some("MeshUnavailable: 503".to_owned()),
+                ..Row::default()
+            };
+            poll.rows.0.lock().unwrap().insert(format!("in#{id}"), row);
+        }
+        let answer = run(&poll, REQUEST).await.unwrap();
+        assert_eq!(batches(&answer), expected);
+    }
+}
+
+#[tokio::test]
 async fn a_row_that_can_not_be_read_is_told_of_and_in_the_way_of_no_other() {
     let _guard = tracing::subscriber::set_default(Errors);
     let poll = poll(&["broken", "good"]);
