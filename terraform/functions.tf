@@ -1,5 +1,5 @@
-# Functions, log groups and roles stand one by one, at the addresses of the NHS's module: a state moves in,
-# and back, by a change of the module's source alone.
+# Functions, log groups and roles stand one by one, at the addresses of the NHS's module: a state moves in by a change of
+# the module's source alone.
 
 locals {
   zips_dir = coalesce(var.function_zips_dir, "${path.module}/../dist${var.architecture == "x86_64" ? "" : "/${var.architecture}"}")
@@ -66,6 +66,11 @@ resource "aws_lambda_function" "poll_mailbox" {
       FETCH_BATCH_SIZE = tostring(var.fetch_batch_size)
       PAGE_LIMIT       = tostring(var.get_messages_page_limit)
     })
+  }
+
+  # Said, because the provider keeps what it finds: in the NHS's module a function had 10 GiB.
+  ephemeral_storage {
+    size = 512
   }
 
   tracing_config {
@@ -143,6 +148,10 @@ resource "aws_lambda_function" "fetch_message_chunk" {
     })
   }
 
+  ephemeral_storage {
+    size = 512
+  }
+
   tracing_config {
     mode = local.tracing_mode
   }
@@ -210,6 +219,10 @@ resource "aws_lambda_function" "acknowledge_message" {
 
   environment {
     variables = merge(local.environment, local.lease_environment)
+  }
+
+  ephemeral_storage {
+    size = 512
   }
 
   tracing_config {
@@ -292,6 +305,10 @@ resource "aws_lambda_function" "send_message_chunk" {
     })
   }
 
+  ephemeral_storage {
+    size = 512
+  }
+
   tracing_config {
     mode = local.tracing_mode
   }
@@ -363,6 +380,10 @@ resource "aws_lambda_function" "track_message" {
       LOG_LEVEL        = var.alarms_enabled && var.log_level != "DEBUG" ? "INFO" : var.log_level
       SEND_MESSAGE_ARN = local.send_message_arn
     })
+  }
+
+  ephemeral_storage {
+    size = 512
   }
 
   tracing_config {

@@ -12,13 +12,17 @@ resource "aws_kms_alias" "mesh" {
   target_key_id = aws_kms_key.mesh.key_id
 }
 
-# S3, DynamoDB, SSM and Secrets Manager use the key with the caller's permissions, which the roles' policies give.
+# Two documents with one Sid fail the plan; beside statements of this document's own the caller's would be lost silently.
 data "aws_iam_policy_document" "key" {
   source_policy_documents = concat(
+    [data.aws_iam_policy_document.own_key.json],
     data.aws_iam_policy_document.trail_key[*].json,
     var.additional_kms_key_policy_json == null ? [] : [var.additional_kms_key_policy_json],
   )
+}
 
+# S3, DynamoDB, SSM and Secrets Manager use the key with the caller's permissions, which the roles' policies give.
+data "aws_iam_policy_document" "own_key" {
   statement {
     sid       = "AccountDecidesByIam"
     actions   = ["kms:*"]

@@ -88,12 +88,19 @@ data "aws_iam_policy_document" "function" {
     }
   }
 
-  # Lambda makes the function's network interfaces with the function's role. These two know no narrower resource.
+  # Lambda makes the function's network interfaces with the function's role, and refuses to make a function whose role may
+  # not do so. The first two know no narrower resource; of the others it asks before there is an interface to name.
   dynamic "statement" {
-    for_each = local.in_vpc ? ["LookAtNetwork"] : []
+    for_each = local.in_vpc ? ["ManageNetworkInterfaces"] : []
     content {
-      sid       = statement.value
-      actions   = ["ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets"]
+      sid = statement.value
+      actions = [
+        "ec2:DescribeNetworkInterfaces",
+        "ec2:DescribeSubnets",
+        "ec2:AssignPrivateIpAddresses",
+        "ec2:DeleteNetworkInterface",
+        "ec2:UnassignPrivateIpAddresses",
+      ]
       resources = ["*"]
     }
   }
@@ -109,19 +116,6 @@ data "aws_iam_policy_document" "function" {
         [for subnet in var.subnet_ids : "${local.ec2_arn}:*:subnet/${subnet}"],
         local.security_groups[each.key][*].arn,
       )
-    }
-  }
-
-  dynamic "statement" {
-    for_each = local.in_vpc ? ["ChangeNetworkInterfaces"] : []
-    content {
-      sid = statement.value
-      actions = [
-        "ec2:AssignPrivateIpAddresses",
-        "ec2:DeleteNetworkInterface",
-        "ec2:UnassignPrivateIpAddresses",
-      ]
-      resources = ["${local.ec2_arn}:${local.account_id}:network-interface/*"]
     }
   }
 

@@ -96,7 +96,7 @@ run "in_another_partition_and_region" {
         ]
         trail = concat(data.aws_iam_policy_document.trail_log, data.aws_iam_policy_document.trail_files, data.aws_iam_policy_document.trail_key)
         resources = concat(values(data.aws_iam_policy_document.assume), values(data.aws_iam_policy_document.tls_only), [
-          data.aws_iam_policy_document.key, data.aws_iam_policy_document.bucket, data.aws_iam_policy_document.s3logs,
+          data.aws_iam_policy_document.own_key, data.aws_iam_policy_document.bucket, data.aws_iam_policy_document.s3logs,
           data.aws_iam_policy_document.send_messages_dead_letter,
         ])
       } : name => toset(regexall("arn:aws(?:-us-gov)?:|[a-z]{2}(?:-gov)?-[a-z]+-[0-9]", jsonencode(made[*].statement)))

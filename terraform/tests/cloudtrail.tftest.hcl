@@ -81,7 +81,7 @@ run "its_log_group_keeps_its_name_if_the_caller_wants" {
   }
 
   assert {
-    condition     = contains(flatten([for statement in data.aws_iam_policy_document.key.statement : [for condition in statement.condition : condition.values] if statement.sid == "LogGroups"]), "arn:aws:logs:eu-west-2:123456789012:log-group:/aws/cloudtrail/mesh-s3-logs")
+    condition     = contains(flatten([for statement in data.aws_iam_policy_document.own_key.statement : [for condition in statement.condition : condition.values] if statement.sid == "LogGroups"]), "arn:aws:logs:eu-west-2:123456789012:log-group:/aws/cloudtrail/mesh-s3-logs")
     error_message = "the key serves that group"
   }
 }

@@ -110,10 +110,25 @@ run "in_a_vpc" {
     condition = alltrue([
       for name, document in data.aws_iam_policy_document.function : alltrue([
         for statement in document.statement : !contains(statement.resources, "*")
-        if contains(["WriteLog", "ReadParameters", "ChangeNetworkInterfaces"], statement.sid)
+        if contains(["WriteLog", "ReadParameters"], statement.sid)
       ])
     ])
     error_message = "only what knows no narrower resource names all"
+  }
+
+  # Lambda looks at these before it makes the function, and takes no ARNs then.
+  assert {
+    condition = alltrue([
+      for name, document in data.aws_iam_policy_document.function :
+      jsonencode(one([for statement in document.statement : [sort(statement.actions), statement.resources] if statement.sid == "ManageNetworkInterfaces"])) == jsonencode([[
+        "ec2:AssignPrivateIpAddresses",
+        "ec2:DeleteNetworkInterface",
+        "ec2:DescribeNetworkInterfaces",
+        "ec2:DescribeSubnets",
+        "ec2:UnassignPrivateIpAddresses",
+      ], ["*"]])
+    ])
+    error_message = "what Lambda needs to manage network interfaces"
   }
 
   assert {

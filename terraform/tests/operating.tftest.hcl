@@ -46,7 +46,7 @@ run "by_default" {
 
   assert {
     condition = [
-      for statement in concat(data.aws_iam_policy_document.key.statement, data.aws_iam_policy_document.trail_key[0].statement) :
+      for statement in concat(data.aws_iam_policy_document.own_key.statement, data.aws_iam_policy_document.trail_key[0].statement) :
       statement.sid if strcontains(join(" ", statement.actions), "*")
     ] == ["AccountDecidesByIam"]
     error_message = "services use the key by actions that are named"
@@ -258,8 +258,14 @@ run "statements_of_the_caller_are_added" {
   }
 
   assert {
-    condition     = data.aws_iam_policy_document.key.source_policy_documents[1] == var.additional_kms_key_policy_json
+    condition     = data.aws_iam_policy_document.key.source_policy_documents[2] == var.additional_kms_key_policy_json
     error_message = "the key's policy"
+  }
+
+  # A statement of its own would take the place of the caller's with the same Sid, silently.
+  assert {
+    condition     = length(data.aws_iam_policy_document.key.statement == null ? [] : data.aws_iam_policy_document.key.statement) == 0
+    error_message = "two statements with one Sid fail the plan"
   }
 }
 

@@ -88,6 +88,21 @@ run "in_secrets_manager" {
 }
 
 # Ten names fit into a role's policies whatever their length.
+run "up_to_ten_mailboxes_are_named" {
+  command = plan
+
+  variables {
+    mailbox_ids = [for number in range(10) : "X26T${number}"]
+  }
+
+  assert {
+    condition = toset([
+      for arn in one([for statement in data.aws_iam_policy_document.function["poll_mailbox"].statement : statement.resources if statement.sid == "ReadParameters"]) : arn if endswith(arn, "PASSWORD")
+    ]) == toset([for number in range(10) : "arn:aws:ssm:eu-west-2:123456789012:parameter/demo-mesh/mesh/mailboxes/X26T${number}/MAILBOX_PASSWORD"])
+    error_message = "each by its name"
+  }
+}
+
 run "more_than_ten_mailboxes_take_a_pattern" {
   command = plan
 

@@ -99,6 +99,12 @@ class Team:
         rules = self.stack.client("events").list_rules(NamePrefix="moving-mesh-get-messages")["Rules"]
         return {rule["Name"].removeprefix("moving-mesh-"): rule["State"] for rule in rules}
 
+    def disks(self):
+        """MiB of each function's /tmp, in the order of their names."""
+        functions = self.stack.client("lambda").list_functions()["Functions"]
+        found = {one["FunctionName"]: one["EphemeralStorage"]["Size"] for one in functions if one["FunctionName"].startswith("moving-mesh-")}
+        return [size for _, size in sorted(found.items())]
+
     def key(self):
         aliases = self.stack.client("kms").list_aliases()["Aliases"]
         return next(one["TargetKeyId"] for one in aliases if one["AliasName"] == "alias/moving-mesh")
@@ -113,7 +119,7 @@ class Team:
 def team(stack):
     team = Team(stack)
     team.begin()
-    team.before, team.groups_before = team.old_things(), team.groups()
+    team.before, team.groups_before, team.disks_before = team.old_things(), team.groups(), team.disks()
     # By docs/moving-in.md, steps 1 to 4.
     team.back(get_messages_enabled=False)
     team.terraform.apply()
@@ -182,6 +188,11 @@ def test_the_functions_security_groups_are_kept_with_the_rules_that_are_ours(tea
     function = team.stack.client("lambda").get_function_configuration(FunctionName=poll)
     assert function["VpcConfig"]["SecurityGroupIds"] == [groups[poll]]
     assert sorted(function["VpcConfig"]["SubnetIds"]) == sorted(team.network["subnets"])
+
+
+def test_no_function_pays_for_a_disk(team):
+    assert team.disks_before == [512, 10240, 512, 512]
+    assert team.disks() == [512] * 5
 
 
 def test_a_second_plan_changes_nothing(team):

@@ -210,6 +210,7 @@ def function(address):
                 "role": f"${{aws_iam_role.{address}.arn}}",
                 "layers": ["${aws_lambda_layer_version.mesh_aws_client_dependencies.arn}"],
                 "environment": {"variables": {"ENVIRONMENT": NAME}},
+                **({"ephemeral_storage": {"size": 10240}} if address == "fetch_message_chunk" else {}),
                 "dynamic": {
                     "vpc_config": {
                         "for_each": f"${{aws_security_group.{address}}}",

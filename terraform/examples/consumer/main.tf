@@ -6,7 +6,7 @@ terraform {
   required_providers {
     aws = {
       source  = "hashicorp/aws"
-      version = ">= 5.27, < 7"
+      version = ">= 5.76, < 7" # knows python3.13
     }
   }
 }

@@ -1,9 +1,10 @@
 # The client key, the shared key and the passwords in Secrets Manager, encrypted with a key of your own. Terraform makes the
-# secrets without a value, so that none gets into its state. Put the values before the first poll:
+# secrets without a value, so that none gets into its state. Put the values after the first apply:
 #
 #   aws secretsmanager put-secret-value --secret-id /<name_prefix>-mesh/mesh/MESH_SHARED_KEY --secret-string file://shared-key
 #
-# The certificates, MESH_CA_CERT and MESH_CLIENT_CERT, stay in SSM (see the README).
+# The certificates, MESH_CA_CERT and MESH_CLIENT_CERT, stay in SSM (see the README). Then set get_messages_enabled to true and
+# apply again: polls begin.
 
 terraform {
   required_version = ">= 1.9"
@@ -28,6 +29,7 @@ module "mesh" {
   mailbox_ids        = var.mailbox_ids
   cloudtrail_enabled = false
 
+  get_messages_enabled = var.get_messages_enabled
   use_secrets_manager  = true
   secrets_kms_key_arns = [aws_kms_key.secrets.arn]
 }
@@ -87,6 +89,12 @@ variable "mesh_env" {
 variable "mailbox_ids" {
   type        = set(string)
   description = "Mailboxes to receive from."
+}
+
+variable "get_messages_enabled" {
+  type        = bool
+  description = "Whether mailboxes are polled: once the secrets have their values."
+  default     = false
 }
 
 variable "sending_mailbox_ids" {
