@@ -68,7 +68,7 @@ e2e: build ## The pytest suite: the local stack's own tests and the pipeline end
 	cd "$(ROOT)tests" && "$(PYTHON_OF_TESTS)" -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder --durations 10 .
 
 nightly: test ## What takes longer than CI may
-	cd "$(ROOT)tests" && "$(PYTHON_OF_TESTS)" -m pytest -q -m nightly --durations 0 .
+	cd "$(ROOT)tests" && "$(PYTHON_OF_TESTS)" -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m nightly --durations 0 .
 	"$(ROOT)scripts/fuzz"
 
 bench: build ## Measures the functions beside the NHS's Python client and curl; leave the machine alone meanwhile

@@ -37,6 +37,27 @@ def pytest_configure(config):
     # The workers inherit it.
     if not hasattr(config, "workerinput"):
         os.environ[FOLDER] = tempfile.mkdtemp(prefix="mesh-aws-test-")
+        config.pluginmanager.register(Figures(config))
+
+
+class Figures:
+    """Writes what tests tell of themselves as soon as they have ended: what a worker prints is seen by nobody."""
+
+    def __init__(self, config):
+        self.config = config
+
+    def pytest_runtest_logreport(self, report):
+        if report.when == "call":
+            terminal = self.config.pluginmanager.get_plugin("terminalreporter")
+            for text in [value for name, value in report.user_properties if name == "figures"]:
+                terminal.ensure_newline()
+                terminal.write_line(text)
+
+
+@pytest.fixture
+def tell(record_property):
+    """Says something in the run's output."""
+    return lambda text: record_property("figures", text)
 
 
 def pytest_sessionfinish(session):

@@ -5,7 +5,7 @@ import time
 
 import pytest
 from stack.chaos import Ageing
-from stack.checks import Message, received
+from stack.checks import Message, received, sent
 from stack.mesh import password
 
 CONTENT = b"must stay where it is"
@@ -70,6 +70,21 @@ def test_a_missing_password_parameter(pipeline, sender, other):
     version = pipeline.put(key, CONTENT, Message(sender, other, CONTENT).metadata)
     parts = [name, "SecureString"]
     assert refused(pipeline, key, version, sender, "InvalidConfiguration", parts, ("claimed", "failed")) == []
+
+
+def test_a_send_whose_cause_was_put_right_is_taken_up_by_the_tracking_run(pipeline, sender, other):
+    name = f"mailboxes/{sender}/MAILBOX_PASSWORD"
+    pipeline.stack.client("ssm").delete_parameter(Name=f"/{pipeline.name}/mesh/{name}")
+    message, key = Message(sender, other, CONTENT), f"outbound/{sender}/a.txt"
+    version = pipeline.put(key, CONTENT, message.metadata, ContentType=message.content_type)
+    failed = pipeline.wait_error(key, version)
+    assert (failed["status"], failed["due"], "expires_at" in failed) == ("claimed", "send", False)
+    pipeline.put_secret(name, password(sender))
+    Ageing(pipeline).row(failed["id"])
+    pipeline.track()
+    row = pipeline.wait_sent(key, version)
+    assert row["execution"] != failed["execution"]
+    assert sent(pipeline, key, version, message) == []
 
 
 def test_an_object_without_parameters(pipeline, sender):

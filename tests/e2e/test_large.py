@@ -133,7 +133,7 @@ def tiny(hurried):
     [(0, 1024 * MIB, 90 * MIB, 10), (1, 12_000 * 2048, 2048, 0.006)],
     ids=["1 GiB", "12,000 chunks"],
 )
-def test_hand_overs_of_a_message_beyond_any_invocation(hurried, other, number, size, chunk, delay, capsys):
+def test_hand_overs_of_a_message_beyond_any_invocation(hurried, other, number, size, chunk, delay, tell):
     mailbox = MAILBOXES[number]
     body = random.Random(1).randbytes(MIB) * (size // MIB + 1)
     message = Message(other, mailbox, body[:size], chunks=-(-size // chunk))
@@ -143,9 +143,8 @@ def test_hand_overs_of_a_message_beyond_any_invocation(hurried, other, number, s
     execution = hurried.wait(hurried.start(mailbox), seconds=3600)
     assert execution["status"] == "SUCCEEDED", execution
     sizes = payloads(hurried, execution, "Fetch batch")
-    with capsys.disabled():
-        seconds = time.monotonic() - started
-        print(f"\n{size} bytes in {message.chunks} chunks: {seconds:.0f} s, {len(sizes)} invocations with {sizes} characters, {peak(hurried)} MiB")
+    seconds = time.monotonic() - started
+    tell(f"{size} bytes in {message.chunks} chunks: {seconds:.0f} s, {len(sizes)} invocations with {sizes} characters, {peak(hurried)} MiB")
     assert received(hurried, message_id, message) == []
     assert (inbox_empty(hurried, mailbox), uploads(hurried, mailbox)) == ([], [])
     assert max(sizes) < PAYLOAD
@@ -161,7 +160,7 @@ def test_hand_overs_of_a_message_beyond_any_invocation(hurried, other, number, s
     [("hurried", 1024 * MIB, 52, 4), ("tiny", 9_900 * CHUNK, 9_900, 0)],
     ids=["1 GiB", "9,900 chunks"],
 )
-def test_a_sent_message_beyond_any_invocation(request, instance, size, chunks, delay, other, capsys):
+def test_a_sent_message_beyond_any_invocation(request, instance, size, chunks, delay, other, tell):
     hurried, sender = request.getfixturevalue(instance), MAILBOXES[2]
     body = (random.Random(2).randbytes(MIB) * (size // MIB + 1))[:size]
     metadata = Message(sender, other, body).metadata | {"mex-content-compress": "no"}
@@ -173,9 +172,8 @@ def test_a_sent_message_beyond_any_invocation(request, instance, size, chunks, d
     row = hurried.wait_sent(key, version, seconds=3600)
     execution = {"executionArn": row["execution"]}
     sizes = payloads(hurried, execution, "Send", "Go on")
-    with capsys.disabled():
-        seconds = time.monotonic() - started
-        print(f"\nsent {size} bytes in {row['chunks']} chunks: {seconds:.0f} s, {len(sizes)} invocations with {sizes} characters, {peak(hurried, 'send-message-chunk')} MiB")
+    seconds = time.monotonic() - started
+    tell(f"sent {size} bytes in {row['chunks']} chunks: {seconds:.0f} s, {len(sizes)} invocations with {sizes} characters, {peak(hurried, 'send-message-chunk')} MiB")
     with hurried.stack.party(other) as party:
         (message_id,) = party.list_messages()
         digest = hashlib.sha256()
@@ -201,7 +199,7 @@ def test_an_object_of_too_many_chunks_is_refused_with_the_size_to_use(tiny, othe
 
 
 @pytest.mark.nightly
-def test_one_tick_of_the_schedule_drains_what_waits(hurried, other, capsys):
+def test_one_tick_of_the_schedule_drains_what_waits(hurried, other, tell):
     mailbox, count = MAILBOXES[3], 3_000
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         ids = set(pool.map(lambda n: Message(other, mailbox, b"%d" % n).send(hurried.stack), range(count)))
@@ -216,8 +214,7 @@ def test_one_tick_of_the_schedule_drains_what_waits(hurried, other, capsys):
     transitions = [sum(event["type"].endswith("StateEntered") for event in history) for history in histories]
     details = [value for history in histories for event in history for value in event.values() if isinstance(value, dict)]
     payload = max(len(detail[name]) for detail in details for name in ("input", "output") if name in detail)
-    with capsys.disabled():
-        print(f"\n{count} messages: {seconds:.0f} s, {len(executions)} executions with {events} events, {transitions} transitions, payloads of {payload} characters")
+    tell(f"{count} messages: {seconds:.0f} s, {len(executions)} executions with {events} events, {transitions} transitions, payloads of {payload} characters")
     assert hurried.keys(f"inbound/{mailbox}/") == sorted(f"inbound/{mailbox}/{message_id}.dat" for message_id in ids)
     assert inbox_empty(hurried, mailbox) == []
     assert max(events) < EVENTS

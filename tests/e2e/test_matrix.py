@@ -220,7 +220,7 @@ def cells(pipeline, take, case, faults, report):
     return results
 
 
-def run_matrix(pipeline, cell_mailbox, case, faults_of, capsys):
+def run_matrix(pipeline, cell_mailbox, case, faults_of, tell):
     problems, began = [], time.monotonic()
     ((_, _, calls, _),) = cells(pipeline, cell_mailbox, case, [None], problems.append)
     assert not problems
@@ -231,11 +231,10 @@ def run_matrix(pipeline, cell_mailbox, case, faults_of, capsys):
     faults = faults_of(names)
     results = cells(pipeline, cell_mailbox, case, faults, problems.append)
     kinds = collections.Counter(fault["kind"] for fault in faults)
-    with capsys.disabled():
-        print(
-            f"\nmatrix, {case}, seed {SEED}: {len(names)} calls, {len(results)} cells ({dict(kinds)}),"
-            f" {time.monotonic() - began:.0f} s, {len(problems)} problems"
-        )
+    tell(
+        f"matrix, {case}, seed {SEED}: {len(names)} calls, {len(results)} cells ({dict(kinds)}),"
+        f" {time.monotonic() - began:.0f} s, {len(problems)} problems"
+    )
     assert not problems, "\n".join(problems)
 
 
@@ -255,22 +254,22 @@ def damaged(everything):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_every_call_cut_short_once(pipeline, cell_mailbox, case, capsys):
-    run_matrix(pipeline, cell_mailbox, case, cut_short(False), capsys)
+def test_every_call_cut_short_once(pipeline, cell_mailbox, case, tell):
+    run_matrix(pipeline, cell_mailbox, case, cut_short(False), tell)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if "several" in case])
-def test_the_answer_to_every_call_damaged_once(pipeline, cell_mailbox, case, capsys):
-    run_matrix(pipeline, cell_mailbox, case, damaged(False), capsys)
+def test_the_answer_to_every_call_damaged_once(pipeline, cell_mailbox, case, tell):
+    run_matrix(pipeline, cell_mailbox, case, damaged(False), tell)
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("case", CASES)
-def test_every_call_cut_short_in_every_way(pipeline, cell_mailbox, case, capsys):
-    run_matrix(pipeline, cell_mailbox, case, cut_short(True), capsys)
+def test_every_call_cut_short_in_every_way(pipeline, cell_mailbox, case, tell):
+    run_matrix(pipeline, cell_mailbox, case, cut_short(True), tell)
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("case", CASES)
-def test_the_answer_to_every_call_damaged_in_every_way(pipeline, cell_mailbox, case, capsys):
-    run_matrix(pipeline, cell_mailbox, case, damaged(True), capsys)
+def test_the_answer_to_every_call_damaged_in_every_way(pipeline, cell_mailbox, case, tell):
+    run_matrix(pipeline, cell_mailbox, case, damaged(True), tell)

@@ -111,8 +111,9 @@ class Soak:
         return found
 
 
-def soak(pipeline, take, messages, seed, capsys):
+def soak(pipeline, take, messages, seed, tell):
     began = time.monotonic()
+    tell(f"SOAK_SEED={seed} repeats this soak")
     # Before the others: what tracking says of its rows would fit them too.
     pipeline.stack.cell(TRACK, f"{pipeline.name}-track-messages:")
     any_fault(pipeline.stack, TRACK, SHARE, f"{seed} track")
@@ -133,18 +134,17 @@ def soak(pipeline, take, messages, seed, capsys):
             found += [problem for problems in pool.map(Soak.differences, wave) for problem in problems]
     calls = [call for cell in (TRACK, *(one.mailbox for one in cells)) for call in pipeline.stack.calls(cell)]
     faults = collections.Counter(call["fault"] for call in calls if call["fault"])
-    with capsys.disabled():
-        print(
-            f"\nsoak, seed {seed}: {sum(len(cell.incoming) + len(cell.outgoing) for cell in cells)} messages, {len(calls)} calls,"
-            f" {faults.total()} faults {dict(faults)}, {rounds} rounds, {time.monotonic() - began:.0f} s, {len(found)} problems"
-        )
+    tell(
+        f"soak, seed {seed}: {sum(len(cell.incoming) + len(cell.outgoing) for cell in cells)} messages, {len(calls)} calls,"
+        f" {faults.total()} faults {dict(faults)}, {rounds} rounds, {time.monotonic() - began:.0f} s, {len(found)} problems"
+    )
     assert not found, "\n".join(found)
     assert faults.total() > len(calls) * SHARE / 2
 
 
-def test_some_messages_while_calls_go_wrong(pipeline, cell_mailbox, capsys):
-    soak(pipeline, cell_mailbox, 60, int(os.environ.get("SOAK_SEED", "1")), capsys)
+def test_some_messages_while_calls_go_wrong(pipeline, cell_mailbox, tell):
+    soak(pipeline, cell_mailbox, 60, int(os.environ.get("SOAK_SEED", "1")), tell)
 
 
-def test_2000_messages_while_calls_go_wrong(pipeline, cell_mailbox, capsys):
-    soak(pipeline, cell_mailbox, 2000, int(os.environ.get("SOAK_SEED", time.time())), capsys)
+def test_2000_messages_while_calls_go_wrong(pipeline, cell_mailbox, tell):
+    soak(pipeline, cell_mailbox, 2000, int(os.environ.get("SOAK_SEED", time.time())), tell)
