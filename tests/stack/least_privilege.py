@@ -82,10 +82,14 @@ RARE = {
     ): "a send that was interrupted; test_lifecycle.py sees it, on an instance that it destroys",
 }
 
-# Actions that know no narrower resource, by the service authorisation reference.
+# Actions that know no narrower resource, by the service authorisation reference, or (those on network interfaces) for which Lambda
+# looks before there is a resource.
 NO_NARROWER = {
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:DeleteNetworkInterface",
     "ec2:DescribeNetworkInterfaces",
     "ec2:DescribeSubnets",
+    "ec2:UnassignPrivateIpAddresses",
     "logs:CreateLogDelivery",
     "logs:DeleteLogDelivery",
     "logs:DescribeLogGroups",
