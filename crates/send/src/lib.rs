@@ -350,7 +350,7 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
             .await
             .map_err(|error| error.of_row(&hold.row))?;
         if wait.is_positive() {
-            // All those rounds ended with a wait, or this would be no send that hangs: somebody has to know.
+            // Executions that wait and succeed are seen by nobody, and the object is not sent.
             return Err(Error::MeshUnavailable(Fault::new(format!(
                 "after {rounds} attempts MESH has not taken the object yet; its row says what the last one met, and it goes on being tried"
             )))
