@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs/cost-and-limits.md"
-COUNTS = ("transitions", "events", "invocations", "table writes", "table reads", "S3 writes", "S3 reads", "events put", "MESH requests")
+COUNTS = ("transitions", "events", "payload bytes", "invocations", "table writes", "table reads", "S3 writes", "S3 reads", "events put", "MESH requests")
 # Dollars a million, but for the last two: a GB-second, a GB of logs.
 PRICES = {
     "transition": 25.00,

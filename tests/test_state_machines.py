@@ -181,6 +181,13 @@ def test_a_send_that_waits_for_its_turn_stays_under_20000_events_of_history():
     assert events(machine, "Send") + limit("send", "MAX_ROUNDS") * of_a_round < 20_000
 
 
+def test_a_send_that_waited_often_fails_at_once():
+    machine = json.loads(render(templates()["send-message.asl.json"]))["States"]
+    rules = machine["Go on"]["Retry"] + machine["Go on"]["Catch"]
+    assert "NotTaken" in our_error_names()
+    assert {"NotTaken", "States.ALL"}.isdisjoint(error for rule in rules for error in rule["ErrorEquals"])
+
+
 def test_what_failed_before_it_had_a_row_is_kept():
     machine = json.loads(render(templates()["send-message.asl.json"]))["States"]
     told, others = machine["Send"]["Catch"]

@@ -1,7 +1,7 @@
 """What a job takes of AWS: docs/cost-and-limits.md says the same."""
 
 import pytest
-from stack.checks import Message
+from stack.checks import MIB, Message
 from stack.counts import COLUMNS, counted, documented
 
 
@@ -33,12 +33,21 @@ def test_small_messages_received(pipeline, mailbox, other, cell, count, job):
     assert found == documented(job), " | ".join(str(found[column]) for column in COLUMNS)
 
 
-def test_a_small_object_sent(pipeline, sender, other, cell):
+def test_a_message_of_several_chunks_received(pipeline, mailbox, other, cell):
+    cell(mailbox)
+    Message(other, mailbox, bytes(11 * MIB)).send(pipeline.stack, max_chunk_size=4 * MIB)
+    executions = [one["executionArn"] for one in pipeline.poll(mailbox)]
+    found = counted(pipeline, mailbox, executions)
+    assert found == documented("11 MiB received in 3 chunks, stored in 2 parts"), " | ".join(str(found[column]) for column in COLUMNS)
+
+
+@pytest.mark.parametrize(("size", "job"), [(5, "1 small object sent"), (11 * MIB, "11 MiB sent in 3 chunks")])
+def test_an_object_sent(pipeline, sender, other, cell, size, job):
     cell(sender)
-    message = Message(sender, other, b"small")
+    message = Message(sender, other, bytes(size))
     key = f"outbound/{sender}/small"
-    version = pipeline.put(key, message.body, message.metadata)
+    version = pipeline.put(key, message.body, message.metadata | {"mex-content-compress": "no"})
     row = pipeline.wait_sent(key, version)
     pipeline.wait(row["execution"])
     found = counted(pipeline, sender, [row["execution"]])
-    assert found == documented("1 small object sent"), " | ".join(str(found[column]) for column in COLUMNS)
+    assert found == documented(job), " | ".join(str(found[column]) for column in COLUMNS)

@@ -6,7 +6,7 @@ import re
 from stack.servers import TESTS
 
 DOCUMENT = TESTS.parent / "docs/cost-and-limits.md"
-COLUMNS = ("transitions", "events", "invocations", "table writes", "table reads", "S3 writes", "S3 reads", "events put", "MESH requests")
+COLUMNS = ("transitions", "events", "payload bytes", "invocations", "table writes", "table reads", "S3 writes", "S3 reads", "events put", "MESH requests")
 # Reads of parameters are a worker's, not a job's: it keeps what it read for five minutes.
 KINDS = {
     "PutItem": "table writes",
@@ -17,15 +17,15 @@ KINDS = {
     "BatchGetItem": "table reads",
     "Query": "table reads",
     "PutObject": "S3 writes",
-    "CreateMultipartUpload": "S3 writes",
     "UploadPart": "S3 writes",
-    "CompleteMultipartUpload": "S3 writes",
     "ListParts": "S3 writes",
-    "ListMultipartUploads": "S3 writes",
-    "ListObjectVersions": "S3 writes",
-    # As S3's requests are where nothing in them names the operation.
-    "HEAD": "S3 reads",
     "GetObject": "S3 reads",
+    # As S3's requests are where nothing in them names the operation. Listing is priced as writing.
+    "POST uploads": "S3 writes",
+    "POST uploadId": "S3 writes",
+    "GET uploads": "S3 writes",
+    "GET versions": "S3 writes",
+    "HEAD": "S3 reads",
 }
 SERVICES = {"dynamodb:deleteItem": "table writes", "dynamodb:updateItem": "table writes", "events:putEvents": "events put", "states:startExecution": None}
 
@@ -39,11 +39,14 @@ def documented(job):
 def counted(pipeline, cell, executions, since=0):
     """What the executions took, and the calls of the cell from that time on."""
     found = collections.Counter(dict.fromkeys(COLUMNS, 0))
+    largest = 0
     for execution in executions:
         history = pipeline.history(execution)
         found["events"] += len(history)
         for event in history:
-            found["transitions"] += event["type"].endswith("StateEntered")
+            if entered := event.get("stateEnteredEventDetails"):
+                found["transitions"] += 1
+                largest = max(largest, len(entered["input"].encode()))
             details = event.get("taskScheduledEventDetails")
             if not details:
                 continue
@@ -61,4 +64,6 @@ def counted(pipeline, cell, executions, since=0):
             found["MESH requests"] += 1
         elif operation not in ("GetParameters", "GetParameter"):
             found[KINDS[operation]] += 1
+    # Ids and ARNs differ by a few bytes.
+    found["payload bytes"] = -(-largest // 100) * 100
     return dict(found)

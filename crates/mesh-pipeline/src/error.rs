@@ -99,6 +99,9 @@ pub enum Error {
     /// The event is older than the rows that would show a repeat.
     #[error(transparent)]
     StaleEvent(Fault),
+    /// MESH has not taken an object for long, which goes on being tried: look what stands in its way.
+    #[error(transparent)]
+    NotTaken(Fault),
 }
 
 impl Error {
@@ -158,7 +161,8 @@ impl Error {
         | Self::MessageGone(fault)
         | Self::ObjectGone(fault)
         | Self::UncertainSend(fault)
-        | Self::StaleEvent(fault)) = &mut self;
+        | Self::StaleEvent(fault)
+        | Self::NotTaken(fault)) = &mut self;
         fault.what = format!("row {row}: {}", fault.what);
         self
     }
@@ -207,6 +211,7 @@ impl Error {
             "MessageGone" => Self::MessageGone(fault),
             "ObjectGone" => Self::ObjectGone(fault),
             "UncertainSend" => Self::UncertainSend(fault),
+            "NotTaken" => Self::NotTaken(fault),
             "StaleEvent" => Self::StaleEvent(fault),
             "InvalidInput" => Self::InvalidInput(fault),
             _ => Self::InvalidInput(Fault::new(format!(

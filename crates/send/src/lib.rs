@@ -350,8 +350,9 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
             .await
             .map_err(|error| error.of_row(&hold.row))?;
         if wait.is_positive() {
-            // Executions that wait and succeed are seen by nobody, and the object is not sent.
-            return Err(Error::MeshUnavailable(Fault::new(format!(
+            // Executions that wait and succeed are seen by nobody, and the object is not sent. The state machine must not try it
+            // again: MESH may have asked for the pause.
+            return Err(Error::NotTaken(Fault::new(format!(
                 "after {rounds} attempts MESH has not taken the object yet; its row says what the last one met, and it goes on being tried"
             )))
             .of_row(&hold.row));

@@ -347,7 +347,7 @@ async fn an_execution_that_has_waited_often_fails_so_that_somebody_looks_and_the
     sender.world.state().answers.push_back(Answer::NoEffect);
     let request = json!({"row": row_id(), "rounds": super::MAX_ROUNDS - 1});
     let error = sender.run("e1", request).await.unwrap_err();
-    assert_eq!(error.name(), "MeshUnavailable");
+    assert_eq!(error.name(), "NotTaken");
     assert!(error.chain().starts_with("row out#"), "{}", error.chain());
     let row = sender.row();
     assert_eq!(
