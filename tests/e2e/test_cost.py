@@ -2,7 +2,7 @@
 
 import pytest
 from stack.checks import MIB, Message
-from stack.counts import COLUMNS, counted, documented
+from stack.counts import check, counted
 
 
 @pytest.fixture
@@ -19,8 +19,7 @@ def cell(pipeline):
 def test_a_poll_of_an_empty_mailbox(pipeline, mailbox, cell):
     cell(mailbox)
     executions = [one["executionArn"] for one in pipeline.poll(mailbox)]
-    found = counted(pipeline, mailbox, executions)
-    assert found == documented("a poll that finds nothing"), " | ".join(str(found[column]) for column in COLUMNS)
+    check(counted(pipeline, mailbox, executions), "a poll that finds nothing")
 
 
 @pytest.mark.parametrize(("count", "job"), [(1, "1 small message received"), (10, "10 small messages received")])
@@ -29,16 +28,14 @@ def test_small_messages_received(pipeline, mailbox, other, cell, count, job):
     for number in range(count):
         Message(other, mailbox, b"%d" % number).send(pipeline.stack)
     executions = [one["executionArn"] for one in pipeline.poll(mailbox)]
-    found = counted(pipeline, mailbox, executions)
-    assert found == documented(job), " | ".join(str(found[column]) for column in COLUMNS)
+    check(counted(pipeline, mailbox, executions), job)
 
 
 def test_a_message_of_several_chunks_received(pipeline, mailbox, other, cell):
     cell(mailbox)
     Message(other, mailbox, bytes(11 * MIB)).send(pipeline.stack, max_chunk_size=4 * MIB)
     executions = [one["executionArn"] for one in pipeline.poll(mailbox)]
-    found = counted(pipeline, mailbox, executions)
-    assert found == documented("11 MiB received in 3 chunks, stored in 2 parts"), " | ".join(str(found[column]) for column in COLUMNS)
+    check(counted(pipeline, mailbox, executions), "11 MiB received in 3 chunks, stored in 2 parts")
 
 
 @pytest.mark.parametrize(("size", "job"), [(5, "1 small object sent"), (11 * MIB, "11 MiB sent in 3 chunks")])
@@ -49,5 +46,4 @@ def test_an_object_sent(pipeline, sender, other, cell, size, job):
     version = pipeline.put(key, message.body, message.metadata | {"mex-content-compress": "no"})
     row = pipeline.wait_sent(key, version)
     pipeline.wait(row["execution"])
-    found = counted(pipeline, sender, [row["execution"]])
-    assert found == documented(job), " | ".join(str(found[column]) for column in COLUMNS)
+    check(counted(pipeline, sender, [row["execution"]]), job)
