@@ -158,8 +158,8 @@ data "aws_iam_policy_document" "poll_mailbox" {
   ]
 
   statement {
-    sid       = "ReleaseLease"
-    actions   = ["dynamodb:DeleteItem"]
+    sid       = "LookAtAndReleaseLease"
+    actions   = ["dynamodb:DeleteItem", "dynamodb:GetItem"]
     resources = [aws_dynamodb_table.leases.arn]
   }
 

@@ -31,6 +31,16 @@ pub fn kept_pause(error: &Error) -> Option<std::time::Duration> {
     error.retry_after().map(|asked| asked.min(LONGEST_PAUSE))
 }
 
+/// Who works on a mailbox.
+pub trait HeldLeases: Send + Sync {
+    /// Whether another execution holds the mailbox's lease, or a pause does.
+    fn held(
+        &self,
+        mailbox: &MailboxId,
+        owner: &str,
+    ) -> impl Future<Output = Result<bool, Error>> + Send;
+}
+
 /// Who may work on a mailbox.
 pub trait Leases: Send + Sync {
     /// Takes or renews the mailbox's lease until the deadline and a grace; false: another execution holds it.
@@ -71,6 +81,35 @@ impl DynamoLeases {
             client,
             table: table.into(),
         }
+    }
+}
+
+impl HeldLeases for DynamoLeases {
+    async fn held(&self, mailbox: &MailboxId, owner: &str) -> Result<bool, Error> {
+        let output = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .key("lease_id", AttributeValue::S(mailbox.to_string()))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| {
+                aws_error(format!("reading the lease of mailbox {mailbox}"), error)
+            })?;
+        let now = clock::now().unix_timestamp();
+        Ok(output.item().is_some_and(|lease| {
+            let is_owners = lease
+                .get("owner")
+                .and_then(|holder| holder.as_s().ok())
+                .is_some_and(|holder| holder == owner);
+            let is_past = lease
+                .get("until")
+                .and_then(|until| until.as_n().ok())
+                .and_then(|until| until.parse::<i64>().ok())
+                .is_some_and(|until| until < now);
+            !is_owners && !is_past
+        }))
     }
 }
 

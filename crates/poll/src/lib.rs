@@ -5,8 +5,8 @@ mod settings;
 
 use std::collections::{HashMap, HashSet};
 
-use mesh_client::{MailboxId, MessageId};
-use mesh_pipeline::lease::{Leases, SHORT_PAUSE, kept_pause};
+use mesh_client::{InboxPage, MailboxId, MessageId};
+use mesh_pipeline::lease::{HeldLeases, Leases, SHORT_PAUSE, kept_pause};
 use mesh_pipeline::rows::{KnownRows, Row, Status};
 use mesh_pipeline::state::{Batch, Invocation, Pending, PollBody, PollRequest, PollResponse};
 use mesh_pipeline::{Error, Fault, clock, layout};
@@ -31,7 +31,7 @@ pub struct Poll<I, L, R> {
 ///
 /// # Errors
 /// See the crate's documentation.
-pub async fn handle<I: Inbox, L: Leases, R: KnownRows>(
+pub async fn handle<I: Inbox, L: HeldLeases + Leases, R: KnownRows>(
     poll: &Poll<I, L, R>,
     invocation: Invocation,
     request: PollRequest,
@@ -48,23 +48,35 @@ pub async fn handle<I: Inbox, L: Leases, R: KnownRows>(
         return Ok(nothing(mailbox));
     }
     // A cold start waits for the two together.
-    let (taken, ()) = tokio::join!(
-        poll.leases
-            .take(&mailbox, &invocation.execution, invocation.deadline),
+    let (held, ()) = tokio::join!(
+        poll.leases.held(&mailbox, &invocation.execution),
         poll.inbox.prepare(&mailbox)
     );
-    if !taken? {
-        info!(logReference = "MESHPOLL0002", %mailbox, "another execution has the mailbox");
-        return Ok(nothing(mailbox));
+    if held? {
+        return Ok(anothers(mailbox));
     }
     let (limit, size) = (poll.settings.page_limit, poll.settings.batch_size);
-    let found = collect(poll, &mailbox).await;
+    let page = poll.inbox.page(&mailbox, max_results(limit), None).await;
+    // Most polls find nothing, and need no lease for it. What is done about messages goes by rows that are read under the lease.
+    let leased = !page.as_ref().is_ok_and(is_empty);
+    if leased {
+        let taken = poll
+            .leases
+            .take(&mailbox, &invocation.execution, invocation.deadline);
+        if !taken.await? {
+            return Ok(anothers(mailbox));
+        }
+    }
+    let found = match page {
+        Ok(page) => collect(poll, &mailbox, page).await,
+        Err(failure) => Err(failure),
+    };
     let found = found.map(|found| found.with_stored(limit, size));
     let pause = found.as_ref().err().and_then(kept_pause);
     if let Some(pause) = pause.filter(|pause| *pause > SHORT_PAUSE) {
         return pause_for(poll, &mailbox, &invocation, pause).await;
     }
-    if !matches!(&found, Ok(found) if !found.is_empty()) {
+    if leased && !matches!(&found, Ok(found) if !found.is_empty()) {
         // What failed here must not keep the next tick from trying.
         let released = poll.leases.release(&mailbox, &invocation.execution).await;
         if found.is_ok() {
@@ -161,18 +173,25 @@ impl Listing {
     }
 }
 
+// MESH takes no smaller page than ten.
+fn max_results(limit: usize) -> u32 {
+    u32::try_from(limit.max(10)).unwrap_or(10)
+}
+
+fn is_empty(page: &InboxPage) -> bool {
+    page.messages.is_empty() && page.unusable == 0
+}
+
 async fn collect<I: Inbox, L, R: KnownRows>(
     poll: &Poll<I, L, R>,
     mailbox: &MailboxId,
+    mut page: InboxPage,
 ) -> Result<Listing, Error> {
     let limit = poll.settings.page_limit;
     let size = poll.settings.batch_size;
-    // MESH takes no smaller page than ten.
-    let max_results = u32::try_from(limit.max(10)).unwrap_or(10);
     let mut listing = Listing::default();
     let mut seen = HashSet::new();
     let mut links = HashSet::new();
-    let mut page = poll.inbox.page(mailbox, max_results, None).await?;
     loop {
         listing.listed += page.messages.len() + page.unusable;
         listing.unusable += page.unusable;
@@ -230,7 +249,11 @@ async fn collect<I: Inbox, L, R: KnownRows>(
                 listing.more = true;
                 return Ok(listing);
             }
-            Some(next) => match poll.inbox.page(mailbox, max_results, Some(&next)).await {
+            Some(next) => match poll
+                .inbox
+                .page(mailbox, max_results(limit), Some(&next))
+                .await
+            {
                 Ok(next) => page = next,
                 // What was found can be worked on, unless MESH wants to be left alone.
                 Err(failure) if !listing.is_empty() && failure.retry_after().is_none() => {
@@ -269,6 +292,11 @@ fn batches(mailbox: &MailboxId, found: &Listing, size: usize) -> Vec<Batch> {
     let first = found.first.chunks(size).map(batch);
     let again = found.again.chunks(1).map(batch);
     first.chain(again).collect()
+}
+
+fn anothers(mailbox: MailboxId) -> PollResponse {
+    info!(logReference = "MESHPOLL0002", %mailbox, "another execution has the mailbox");
+    nothing(mailbox)
 }
 
 fn nothing(mailbox: MailboxId) -> PollResponse {

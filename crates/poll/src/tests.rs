@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mesh_client::{InboxPage, MailboxId, MeshClient, MessageId, NextPage, RetryPolicy};
-use mesh_pipeline::lease::Leases;
+use mesh_pipeline::lease::{HeldLeases, Leases};
 use mesh_pipeline::rows::{KnownRows, Row, Status};
 use mesh_pipeline::settings::{MeshSettings, RowSettings};
 use mesh_pipeline::state::{Invocation, PollRequest};
@@ -51,15 +51,23 @@ impl Inbox for Waiting {
 #[derive(Default)]
 struct Lease {
     anothers: bool,
-    held: AtomicBool,
+    // Another execution takes it while this one asks MESH.
+    lost: bool,
+    held: Arc<AtomicBool>,
     until: Mutex<Option<OffsetDateTime>>,
+}
+
+impl HeldLeases for Lease {
+    async fn held(&self, _: &MailboxId, _: &str) -> Result<bool, Error> {
+        Ok(self.anothers)
+    }
 }
 
 impl Leases for Lease {
     async fn take(&self, _: &MailboxId, _: &str, until: OffsetDateTime) -> Result<bool, Error> {
         self.held.store(true, Ordering::SeqCst);
         *self.until.lock().unwrap() = Some(until);
-        Ok(!self.anothers)
+        Ok(!self.lost)
     }
     async fn pause(&self, _: &MailboxId, _: &str, until: OffsetDateTime) -> Result<(), Error> {
         *self.until.lock().unwrap() = Some(until);
@@ -72,23 +80,27 @@ impl Leases for Lease {
 }
 
 #[derive(Default)]
-struct Rows(Mutex<HashMap<String, Row>>);
+struct Rows(Mutex<HashMap<String, Row>>, Arc<AtomicBool>);
 
 impl KnownRows for Rows {
     async fn known(&self, _: &[MessageId]) -> Result<HashMap<String, Row>, Error> {
+        // What an execution that was quicker has done to the messages is in them.
+        assert!(self.1.load(Ordering::SeqCst), "read without the lease");
         Ok(self.0.lock().unwrap().clone())
     }
 }
 
 fn poll(ids: &[&str]) -> Poll<Waiting, Lease, Rows> {
+    let leases = Lease::default();
+    let rows = Rows(Mutex::default(), Arc::clone(&leases.held));
     Poll {
         inbox: Waiting {
             ids: Ok(ids.iter().map(|id| id.parse().unwrap()).collect()),
             unusable: 0,
             retry_after: None,
         },
-        leases: Lease::default(),
-        rows: Rows::default(),
+        leases,
+        rows,
         settings: Settings {
             mesh: MeshSettings::default(),
             rows: RowSettings::default(),
@@ -100,7 +112,7 @@ fn poll(ids: &[&str]) -> Poll<Waiting, Lease, Rows> {
     }
 }
 
-async fn run<I: Inbox, L: Leases>(
+async fn run<I: Inbox, L: HeldLeases + Leases>(
     poll: &Poll<I, L, Rows>,
     request: &str,
 ) -> Result<serde_json::Value, Error> {
@@ -154,10 +166,16 @@ impl Inbox for Together {
     }
 }
 
+impl HeldLeases for Together {
+    async fn held(&self, _: &MailboxId, _: &str) -> Result<bool, Error> {
+        self.0.wait().await;
+        Ok(true)
+    }
+}
+
 impl Leases for Together {
     async fn take(&self, _: &MailboxId, _: &str, _: OffsetDateTime) -> Result<bool, Error> {
-        self.0.wait().await;
-        Ok(false)
+        unreachable!()
     }
     async fn pause(&self, _: &MailboxId, _: &str, _: OffsetDateTime) -> Result<(), Error> {
         unreachable!()
@@ -168,7 +186,7 @@ impl Leases for Together {
 }
 
 #[tokio::test]
-async fn secrets_are_read_while_the_lease_is_taken() {
+async fn secrets_are_read_while_the_lease_is_looked_at() {
     let both = Arc::new(Barrier::new(2));
     let poll = Poll {
         inbox: Together(Arc::clone(&both)),
@@ -278,11 +296,11 @@ async fn a_row_that_can_not_be_read_is_told_of_and_in_the_way_of_no_other() {
 }
 
 #[tokio::test]
-async fn nothing_waiting_gives_the_lease_back() {
+async fn where_nothing_waits_no_lease_is_taken() {
     let poll = poll(&[]);
     let answer = run(&poll, REQUEST).await.unwrap();
     assert_eq!(answer["statusCode"], 204);
-    assert!(!poll.leases.held.load(Ordering::SeqCst));
+    assert!(poll.leases.until.lock().unwrap().is_none());
 }
 
 #[tokio::test]
@@ -298,11 +316,15 @@ async fn a_failure_gives_the_lease_back() {
 
 #[tokio::test]
 async fn another_executions_mailbox_is_left_alone() {
-    let mut poll = poll(&["1"]);
-    poll.leases.anothers = true;
-    let answer = run(&poll, REQUEST).await.unwrap();
-    assert_eq!(answer["statusCode"], 204);
-    assert_eq!(answer["body"]["message_count"], 0);
+    for taken_before in [true, false] {
+        let mut poll = poll(&["1"]);
+        poll.leases.anothers = taken_before;
+        poll.leases.lost = !taken_before;
+        let answer = run(&poll, REQUEST).await.unwrap();
+        assert_eq!(answer["statusCode"], 204);
+        assert_eq!(answer["body"]["message_count"], 0);
+        assert_eq!(poll.leases.until.lock().unwrap().is_none(), taken_before);
+    }
 }
 
 #[tokio::test]
