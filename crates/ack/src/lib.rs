@@ -82,7 +82,7 @@ pub async fn handle<I: Inbox, L: Leases, R: AcknowledgedRows>(
         .collect()
         .await;
     let acknowledged = results.iter().filter(|result| result.is_ok()).count();
-    if let Some(pause) = pause.get() {
+    if let Some(pause) = pause.get().filter(|pause| **pause > SHORT_PAUSE) {
         let until = clock::now() + *pause;
         let execution = &invocation.execution;
         ack.leases.pause(mailbox, execution, until).await?;
@@ -117,7 +117,8 @@ async fn acknowledge<I: Inbox, L, R: AcknowledgedRows>(
         }
         Err(failure) => {
             error!(%mailbox, %message_id, error_name = failure.name(), error = failure.chain(), "not acknowledged; it is tried again");
-            if let Some(asked) = kept_pause(&failure).filter(|asked| *asked > SHORT_PAUSE) {
+            // The call has waited for a minute already: each of the others would.
+            if let Some(asked) = kept_pause(&failure) {
                 pause.get_or_init(|| asked);
             }
             ack.rows.not_acknowledged(message_id, &failure).await?;

@@ -209,12 +209,17 @@ impl<W: ObjectWriter> Destination<W> {
         keys: &[Key],
     ) -> Result<Option<Key>, Error> {
         for key in keys {
-            match self.bucket(key).head(&key.text).await? {
-                Found::Object(object) if !is_message(&object, message) => {}
-                _ => return Ok(Some(key.clone())),
+            if !self.is_anothers(key, message).await? {
+                return Ok(Some(key.clone()));
             }
         }
         Ok(None)
+    }
+
+    /// Whether another object is under the key.
+    pub(crate) async fn is_anothers(&self, key: &Key, message: &MessageId) -> Result<bool, Error> {
+        let found = self.bucket(key).head(&key.text).await?;
+        Ok(matches!(found, Found::Object(object) if !is_message(&object, message)))
     }
 
     /// The message's object under the key, if that is what is there.

@@ -389,6 +389,11 @@ where
             } else {
                 None
             };
+            // A trail records a refused write as well, and a consumer of its events may not look at how it ended.
+            let looks = destination.by_name && before.is_none();
+            if looks && destination.is_anothers(key, self.message).await? {
+                continue;
+            }
             self.tell_destination(key);
             let condition = condition(before.as_ref());
             let put = Put {

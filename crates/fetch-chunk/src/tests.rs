@@ -288,6 +288,8 @@ struct Bucket {
     begun: Arc<Mutex<usize>>,
     // Sizes of the parts, as they were written.
     parts: Arc<Mutex<Vec<usize>>>,
+    // Writes that its condition refused.
+    refused: Arc<Mutex<usize>>,
     fate: Fate,
     hides_keys: bool,
 }
@@ -408,6 +410,7 @@ impl ObjectWriter for Bucket {
             return Ok(Written::Taken);
         }
         let written = self.store_if(key, body, attributes, condition);
+        *self.refused.lock().unwrap() += usize::from(written == Written::Taken);
         if self.fate.is("put and lost") {
             return lost();
         }

@@ -1,6 +1,6 @@
 //! The one way to MESH: sign, send, classify, repeat.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Response, Url};
@@ -52,16 +52,18 @@ impl Mailbox {
         body: &impl BodySource,
     ) -> Result<Response, Error> {
         let mut attempt = 1;
+        let mut waited = Duration::ZERO;
         loop {
             let opened = body.open().await.map_err(Error::BodySource)?;
             let error = match self.attempt(call, opened, attempt).await {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
             };
-            let Some(wait) = self.environment.retry.wait(attempt, &error) else {
+            let Some(wait) = self.environment.retry.wait(attempt, waited, &error) else {
                 return Err(error);
             };
             tokio::time::sleep(wait).await;
+            waited += wait;
             attempt += 1;
         }
     }

@@ -14,8 +14,8 @@ pub struct RetryPolicy {
     pub retries: u32,
     /// Upper bound of the first wait; it doubles with each repetition.
     pub base: Duration,
-    /// The longest `Retry-After` that is waited for inside the call; a longer one is returned at
-    /// once with the error.
+    /// How long `Retry-After` is waited for inside the call, in all its repetitions together; a longer one is
+    /// returned at once with the error.
     pub max_retry_after: Duration,
 }
 
@@ -39,13 +39,14 @@ impl RetryPolicy {
         }
     }
 
-    /// The wait after failed attempt number `attempt` (from 1), or `None` to give up.
-    pub(crate) fn wait(&self, attempt: u32, error: &Error) -> Option<Duration> {
+    /// The wait after failed attempt number `attempt` (from 1), for a call that has `waited` so long already, or `None`
+    /// to give up.
+    pub(crate) fn wait(&self, attempt: u32, waited: Duration, error: &Error) -> Option<Duration> {
         if attempt > self.retries || !is_transient(error) {
             return None;
         }
         match error.retry_after() {
-            Some(asked) if asked > self.max_retry_after => None,
+            Some(asked) if waited.saturating_add(asked) > self.max_retry_after => None,
             Some(asked) => Some(asked.max(self.backoff(attempt))),
             None => Some(self.backoff(attempt)),
         }
@@ -95,14 +96,32 @@ mod tests {
     fn transient_failures_are_repeated_and_definite_ones_are_not() {
         let policy = RetryPolicy::default();
         for status in [425, 429, 502, 503, 504] {
-            assert!(policy.wait(1, &answer(status, None)).is_some(), "{status}");
+            assert!(
+                policy
+                    .wait(1, Duration::ZERO, &answer(status, None))
+                    .is_some(),
+                "{status}"
+            );
         }
-        assert!(policy.wait(1, &broken()).is_some());
-        assert!(policy.wait(1, &Error::NotConnected("dns".into())).is_some());
+        assert!(policy.wait(1, Duration::ZERO, &broken()).is_some());
+        assert!(
+            policy
+                .wait(1, Duration::ZERO, &Error::NotConnected("dns".into()))
+                .is_some()
+        );
         for status in [300, 400, 401, 403, 404, 406, 410, 417, 422, 423, 500, 501] {
-            assert!(policy.wait(1, &answer(status, None)).is_none(), "{status}");
+            assert!(
+                policy
+                    .wait(1, Duration::ZERO, &answer(status, None))
+                    .is_none(),
+                "{status}"
+            );
         }
-        assert!(policy.wait(1, &Error::InvalidBody("gzip".into())).is_none());
+        assert!(
+            policy
+                .wait(1, Duration::ZERO, &Error::InvalidBody("gzip".into()))
+                .is_none()
+        );
     }
 
     #[test]
@@ -110,24 +129,28 @@ mod tests {
         let policy = RetryPolicy::default();
         for (attempt, bound) in [(1, 500), (2, 1000), (3, 2000)] {
             let waits: Vec<_> = (0..200)
-                .map(|_| policy.wait(attempt, &broken()).unwrap())
+                .map(|_| policy.wait(attempt, Duration::ZERO, &broken()).unwrap())
                 .collect();
             let bound = Duration::from_millis(bound);
             assert!(waits.iter().all(|wait| *wait <= bound));
             assert!(waits.iter().any(|wait| *wait > bound / 2));
             assert!(waits.iter().any(|wait| *wait < bound / 2));
         }
-        assert_eq!(policy.wait(4, &broken()), None);
-        assert_eq!(RetryPolicy::none().wait(1, &broken()), None);
+        assert_eq!(policy.wait(4, Duration::ZERO, &broken()), None);
+        assert_eq!(RetryPolicy::none().wait(1, Duration::ZERO, &broken()), None);
     }
 
     #[test]
     fn retry_after_is_honoured_up_to_its_limit() {
         let policy = RetryPolicy::default();
-        let wait = |seconds| policy.wait(1, &answer(429, Some(seconds)));
-        assert_eq!(wait(7), Some(Duration::from_secs(7)));
-        assert_eq!(wait(60), Some(Duration::from_mins(1)));
-        assert_eq!(wait(61), None);
+        let wait = |waited, seconds| {
+            policy.wait(2, Duration::from_secs(waited), &answer(429, Some(seconds)))
+        };
+        assert_eq!(wait(0, 7), Some(Duration::from_secs(7)));
+        assert_eq!(wait(0, 60), Some(Duration::from_mins(1)));
+        assert_eq!(wait(0, 61), None);
+        assert_eq!(wait(50, 10), Some(Duration::from_secs(10)));
+        assert_eq!(wait(50, 11), None);
     }
 
     #[test]

@@ -99,6 +99,9 @@ pub enum Error {
     /// The event is older than the rows that would show a repeat.
     #[error(transparent)]
     StaleEvent(Fault),
+    /// A fault of this software: report it.
+    #[error(transparent)]
+    Panic(Fault),
     /// MESH has not taken an object for long, which goes on being tried: look what stands in its way.
     #[error(transparent)]
     NotTaken(Fault),
@@ -162,6 +165,7 @@ impl Error {
         | Self::ObjectGone(fault)
         | Self::UncertainSend(fault)
         | Self::StaleEvent(fault)
+        | Self::Panic(fault)
         | Self::NotTaken(fault)) = &mut self;
         fault.what = format!("row {row}: {}", fault.what);
         self
@@ -211,6 +215,7 @@ impl Error {
             "MessageGone" => Self::MessageGone(fault),
             "ObjectGone" => Self::ObjectGone(fault),
             "UncertainSend" => Self::UncertainSend(fault),
+            "Panic" => Self::Panic(fault),
             "NotTaken" => Self::NotTaken(fault),
             "StaleEvent" => Self::StaleEvent(fault),
             "InvalidInput" => Self::InvalidInput(fault),

@@ -31,14 +31,25 @@ pub fn kept_pause(error: &Error) -> Option<std::time::Duration> {
     error.retry_after().map(|asked| asked.min(LONGEST_PAUSE))
 }
 
+/// Whether an execution may take a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// It may.
+    Free,
+    /// Another execution works on the mailbox.
+    Anothers,
+    /// MESH asked to be left alone.
+    Paused,
+}
+
 /// Who works on a mailbox.
 pub trait HeldLeases: Send + Sync {
-    /// Whether another execution holds the mailbox's lease, or a pause does.
+    /// Who holds the mailbox's lease now, as the owner sees it.
     fn held(
         &self,
         mailbox: &MailboxId,
         owner: &str,
-    ) -> impl Future<Output = Result<bool, Error>> + Send;
+    ) -> impl Future<Output = Result<Held, Error>> + Send;
 }
 
 /// Who may work on a mailbox.
@@ -85,7 +96,7 @@ impl DynamoLeases {
 }
 
 impl HeldLeases for DynamoLeases {
-    async fn held(&self, mailbox: &MailboxId, owner: &str) -> Result<bool, Error> {
+    async fn held(&self, mailbox: &MailboxId, owner: &str) -> Result<Held, Error> {
         let output = self
             .client
             .get_item()
@@ -94,22 +105,22 @@ impl HeldLeases for DynamoLeases {
             .consistent_read(true)
             .send()
             .await
-            .map_err(|error| {
-                aws_error(format!("reading the lease of mailbox {mailbox}"), error)
-            })?;
-        let now = clock::now().unix_timestamp();
-        Ok(output.item().is_some_and(|lease| {
-            let is_owners = lease
-                .get("owner")
-                .and_then(|holder| holder.as_s().ok())
-                .is_some_and(|holder| holder == owner);
-            let is_past = lease
-                .get("until")
-                .and_then(|until| until.as_n().ok())
-                .and_then(|until| until.parse::<i64>().ok())
-                .is_some_and(|until| until < now);
-            !is_owners && !is_past
-        }))
+            .map_err(|error| aws_error(format!("reading the lease of mailbox {mailbox}"), error))?;
+        let Some(lease) = output.item() else {
+            return Ok(Held::Free);
+        };
+        let until = lease
+            .get("until")
+            .and_then(|until| until.as_n().ok())
+            .and_then(|until| until.parse::<i64>().ok());
+        let is_past = until.is_some_and(|until| until < clock::now().unix_timestamp());
+        let holder = lease.get("owner").and_then(|holder| holder.as_s().ok());
+        Ok(match holder.map(String::as_str) {
+            _ if is_past => Held::Free,
+            Some(holder) if holder == owner => Held::Free,
+            Some(PAUSE) => Held::Paused,
+            _ => Held::Anothers,
+        })
     }
 }
 

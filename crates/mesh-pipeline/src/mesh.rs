@@ -15,8 +15,8 @@ use crate::settings::MeshSettings;
 // A chunk may take as long as Lambda lets its function work.
 const LONGEST_INVOCATION: std::time::Duration = std::time::Duration::from_mins(15);
 
-/// The limit of a call without a message's content: with its repetitions it ends before the shortest invocation does, two
-/// minutes, so that what it came to can be noted.
+/// The limit of an attempt at a call without a message's content: with its repetitions, and a minute of Retry-After in all, the
+/// call ends before the shortest invocation does, two minutes, so that what it came to can be noted.
 pub const SHORT_CALL: std::time::Duration = std::time::Duration::from_secs(20);
 
 // In days.

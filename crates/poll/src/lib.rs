@@ -6,7 +6,7 @@ mod settings;
 use std::collections::{HashMap, HashSet};
 
 use mesh_client::{InboxPage, MailboxId, MessageId};
-use mesh_pipeline::lease::{HeldLeases, Leases, SHORT_PAUSE, kept_pause};
+use mesh_pipeline::lease::{Held, HeldLeases, Leases, SHORT_PAUSE, kept_pause};
 use mesh_pipeline::rows::{KnownRows, Row, Status};
 use mesh_pipeline::state::{Batch, Invocation, Pending, PollBody, PollRequest, PollResponse};
 use mesh_pipeline::{Error, Fault, clock, layout};
@@ -42,17 +42,16 @@ pub async fn handle<I: Inbox, L: HeldLeases + Leases, R: KnownRows>(
                 .because(error),
         )
     })?;
-    if request.handshake.is_some_and(|flag| flag.is_set()) {
-        poll.inbox.handshake(&mailbox).await?;
-        info!(logReference = "MESHMBOX0004", %mailbox, http_status = 200, "handshake");
-        return Ok(nothing(mailbox));
-    }
     // A cold start waits for the two together.
     let (held, ()) = tokio::join!(
         poll.leases.held(&mailbox, &invocation.execution),
         poll.inbox.prepare(&mailbox)
     );
-    if held? {
+    let held = held?;
+    if request.handshake.is_some_and(|flag| flag.is_set()) {
+        return shake_hands(poll, mailbox, &invocation, held).await;
+    }
+    if held != Held::Free {
         return Ok(anothers(mailbox));
     }
     let (limit, size) = (poll.settings.page_limit, poll.settings.batch_size);
@@ -110,6 +109,32 @@ pub async fn handle<I: Inbox, L: HeldLeases + Leases, R: KnownRows>(
             mailbox,
         },
     })
+}
+
+// It changes nothing, and needs the mailbox to itself no more than MESH does.
+async fn shake_hands<I: Inbox, L: Leases, R>(
+    poll: &Poll<I, L, R>,
+    mailbox: MailboxId,
+    invocation: &Invocation,
+    held: Held,
+) -> Result<PollResponse, Error> {
+    if held == Held::Paused {
+        info!(logReference = "MESHPOLL0002", %mailbox, "no handshake: MESH asked to be left alone");
+        return Ok(nothing(mailbox));
+    }
+    let Err(failure) = poll.inbox.handshake(&mailbox).await else {
+        info!(logReference = "MESHMBOX0004", %mailbox, http_status = 200, "handshake");
+        return Ok(nothing(mailbox));
+    };
+    let Some(pause) = kept_pause(&failure).filter(|pause| *pause > SHORT_PAUSE) else {
+        return Err(failure);
+    };
+    let (execution, deadline) = (&invocation.execution, invocation.deadline);
+    if poll.leases.take(&mailbox, execution, deadline).await? {
+        return pause_for(poll, &mailbox, invocation, pause).await;
+    }
+    // Who works on the mailbox is told so as well.
+    Ok(anothers(mailbox))
 }
 
 // Step Functions ends an execution at 25,000 history events, and one should end by itself before 20,000. This many are a round of

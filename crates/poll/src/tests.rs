@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mesh_client::{InboxPage, MailboxId, MeshClient, MessageId, NextPage, RetryPolicy};
-use mesh_pipeline::lease::{HeldLeases, Leases};
+use mesh_pipeline::lease::{Held, HeldLeases, Leases};
 use mesh_pipeline::rows::{KnownRows, Row, Status};
 use mesh_pipeline::settings::{MeshSettings, RowSettings};
 use mesh_pipeline::state::{Invocation, PollRequest};
@@ -30,8 +30,8 @@ struct Waiting {
 
 impl Inbox for Waiting {
     async fn prepare(&self, _: &MailboxId) {}
-    async fn handshake(&self, _: &MailboxId) -> Result<(), Error> {
-        Ok(())
+    async fn handshake(&self, mailbox: &MailboxId) -> Result<(), Error> {
+        self.page(mailbox, 0, None).await.map(|_| ())
     }
     async fn page(&self, _: &MailboxId, _: u32, _: Option<&NextPage>) -> Result<InboxPage, Error> {
         match &self.ids {
@@ -50,7 +50,7 @@ impl Inbox for Waiting {
 
 #[derive(Default)]
 struct Lease {
-    anothers: bool,
+    anothers: Option<Held>,
     // Another execution takes it while this one asks MESH.
     lost: bool,
     held: Arc<AtomicBool>,
@@ -58,8 +58,8 @@ struct Lease {
 }
 
 impl HeldLeases for Lease {
-    async fn held(&self, _: &MailboxId, _: &str) -> Result<bool, Error> {
-        Ok(self.anothers)
+    async fn held(&self, _: &MailboxId, _: &str) -> Result<Held, Error> {
+        Ok(self.anothers.unwrap_or(Held::Free))
     }
 }
 
@@ -138,6 +138,7 @@ fn batches(answer: &serde_json::Value) -> Vec<Vec<String>> {
 }
 
 const REQUEST: &str = r#"{"mailbox": "x26abc1"}"#;
+const HANDSHAKE: &str = r#"{"mailbox": "X26ABC1", "handshake": "true"}"#;
 
 #[tokio::test]
 async fn a_page_becomes_batches_and_the_rest_is_announced() {
@@ -167,9 +168,9 @@ impl Inbox for Together {
 }
 
 impl HeldLeases for Together {
-    async fn held(&self, _: &MailboxId, _: &str) -> Result<bool, Error> {
+    async fn held(&self, _: &MailboxId, _: &str) -> Result<Held, Error> {
         self.0.wait().await;
-        Ok(true)
+        Ok(Held::Anothers)
     }
 }
 
@@ -316,23 +317,22 @@ async fn a_failure_gives_the_lease_back() {
 
 #[tokio::test]
 async fn another_executions_mailbox_is_left_alone() {
-    for taken_before in [true, false] {
+    for held in [Some(Held::Anothers), Some(Held::Paused), None] {
         let mut poll = poll(&["1"]);
-        poll.leases.anothers = taken_before;
-        poll.leases.lost = !taken_before;
+        poll.leases.anothers = held;
+        poll.leases.lost = held.is_none();
         let answer = run(&poll, REQUEST).await.unwrap();
         assert_eq!(answer["statusCode"], 204);
         assert_eq!(answer["body"]["message_count"], 0);
-        assert_eq!(poll.leases.until.lock().unwrap().is_none(), taken_before);
+        let untouched = poll.leases.until.lock().unwrap().is_none();
+        assert_eq!(untouched, held.is_some());
     }
 }
 
 #[tokio::test]
 async fn a_handshake_takes_no_lease() {
     let poll = poll(&["1"]);
-    let answer = run(&poll, r#"{"mailbox": "X26ABC1", "handshake": "true"}"#)
-        .await
-        .unwrap();
+    let answer = run(&poll, HANDSHAKE).await.unwrap();
     assert_eq!(answer["statusCode"], 204);
     assert!(!poll.leases.held.load(Ordering::SeqCst));
 }
@@ -345,25 +345,37 @@ async fn an_input_without_a_mailbox_that_could_exist_is_named() {
 
 #[tokio::test]
 async fn while_mesh_asks_to_be_left_alone_the_lease_keeps_everybody_away() {
-    for (asked, kept) in [(600, 600), (86_400, 3_600)] {
+    for request in [REQUEST, HANDSHAKE] {
+        for (asked, kept) in [(600, 600), (86_400, 3_600)] {
+            let mut poll = poll(&[]);
+            poll.inbox.ids = Err("busy");
+            poll.inbox.retry_after = Some(asked);
+            let answer = run(&poll, request).await.unwrap();
+            assert_eq!(answer["statusCode"], 204);
+            assert!(poll.leases.held.load(Ordering::SeqCst));
+            let left = poll.leases.until.lock().unwrap().unwrap() - clock::now();
+            assert!((left.whole_seconds() - kept).abs() <= 1, "{left}");
+        }
+        // A short pause is the state machine's to wait for.
         let mut poll = poll(&[]);
         poll.inbox.ids = Err("busy");
-        poll.inbox.retry_after = Some(asked);
-        let answer = run(&poll, REQUEST).await.unwrap();
-        assert_eq!(answer["statusCode"], 204);
-        assert!(poll.leases.held.load(Ordering::SeqCst));
-        let left = poll.leases.until.lock().unwrap().unwrap() - clock::now();
-        assert!((left.whole_seconds() - kept).abs() <= 1, "{left}");
+        poll.inbox.retry_after = Some(60);
+        assert_eq!(
+            run(&poll, request).await.unwrap_err().name(),
+            "MeshUnavailable"
+        );
+        assert!(!poll.leases.held.load(Ordering::SeqCst));
     }
-    // A short pause is the state machine's to wait for.
-    let mut poll = poll(&[]);
-    poll.inbox.ids = Err("busy");
-    poll.inbox.retry_after = Some(60);
-    assert_eq!(
-        run(&poll, REQUEST).await.unwrap_err().name(),
-        "MeshUnavailable"
-    );
-    assert!(!poll.leases.held.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn a_handshake_waits_for_no_execution_but_for_mesh() {
+    for (held, fails) in [(Held::Anothers, true), (Held::Paused, false)] {
+        let mut poll = poll(&[]);
+        poll.inbox.ids = Err("down");
+        poll.leases.anothers = Some(held);
+        assert_eq!(run(&poll, HANDSHAKE).await.is_err(), fails, "{held:?}");
+    }
 }
 
 thread_local! {

@@ -54,8 +54,10 @@ const EVENTS_AT_ONCE: usize = 10;
 // Of an execution's 25,000 events a round takes 48, and 114 where each of its calls is tried as often as it may be.
 const MAX_ROUNDS: u32 = 170;
 
-// The rest waits for the next tick: MESH and the account's Lambdas have other things to do.
+// The rest waits for the next tick: MESH and the account's Lambdas have other things to do. What waited for sending to be switched
+// on may be any number, and leaves room for what was interrupted.
 const MAX_STARTS: u32 = 1_000;
+const MAX_SWITCHED: u32 = MAX_STARTS / 2;
 
 // The sweep starts an open send minutes after it is due, and polling goes on with a message sooner still.
 const SEND_OVERDUE: time::Duration = time::Duration::hours(6);
@@ -130,15 +132,18 @@ pub async fn handle<M: Mailboxes, R: Rows, E: Sends>(
 
 // Whether that was all.
 fn go_on(tick: &mut Tick, next: Option<Cursor>) -> bool {
-    let starts = matches!(tick.due, Due::Switch | Due::Send);
-    let enough = starts && tick.started >= MAX_STARTS;
+    let enough = match tick.due {
+        Due::Switch => tick.started >= MAX_SWITCHED,
+        Due::Send => tick.started >= MAX_STARTS,
+        _ => false,
+    };
     tick.after = next.filter(|_| !enough);
     if tick.after.is_some() {
         return false;
     }
     tick.due = match tick.due {
-        Due::Switch if !enough => Due::Send,
-        Due::Switch | Due::Send => Due::Track,
+        Due::Switch => Due::Send,
+        Due::Send => Due::Track,
         Due::Track => Due::Receive,
         Due::Receive => Due::Poison,
         Due::Poison | Due::Held => return true,
@@ -203,11 +208,11 @@ impl<M: Mailboxes, R: Rows, E: Sends> Track<M, R, E> {
         let mut results = stream::iter(&rows)
             .map(|row| async move {
                 let result = match due {
-                    Due::Switch | Due::Send => self.start(row).await.map(|()| None),
-                    Due::Track => self.follow(row).await,
-                    Due::Receive | Due::Poison => self.finish(row).await,
+                    Due::Switch | Due::Send => self.start(row).await.map(|started| (started, None)),
+                    Due::Track => self.follow(row).await.map(|news| (false, news)),
+                    Due::Receive | Due::Poison => self.finish(row).await.map(|news| (false, news)),
                     // An operator's.
-                    Due::Held => Ok(None),
+                    Due::Held => Ok((false, None)),
                 };
                 (row, result)
             })
@@ -217,8 +222,8 @@ impl<M: Mailboxes, R: Rows, E: Sends> Track<M, R, E> {
         while let Some((row, result)) = results.next().await {
             waiting -= 1;
             match result {
-                Ok(news) => {
-                    tick.started += u32::from(matches!(due, Due::Switch | Due::Send));
+                Ok((started, news)) => {
+                    tick.started += u32::from(started);
                     told.extend(news);
                 }
                 Err(failure) => {

@@ -10,8 +10,8 @@ use serde_json::json;
 
 /// Starts sends.
 pub trait Sends: Send + Sync {
-    /// Starts an execution for a row, unless there was one of that name.
-    fn start(&self, name: &str, row: &str) -> impl Future<Output = Result<(), Error>> + Send;
+    /// Starts an execution for a row; false: there was one of that name.
+    fn start(&self, name: &str, row: &str) -> impl Future<Output = Result<bool, Error>> + Send;
 }
 
 /// The state machine `${name}-send-message`.
@@ -32,7 +32,7 @@ impl SendMachine {
 }
 
 impl Sends for SendMachine {
-    async fn start(&self, name: &str, row: &str) -> Result<(), Error> {
+    async fn start(&self, name: &str, row: &str) -> Result<bool, Error> {
         let result = self
             .client
             .start_execution()
@@ -42,13 +42,13 @@ impl Sends for SendMachine {
             .send()
             .await;
         match result {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(true),
             Err(error)
                 if error
                     .as_service_error()
                     .is_some_and(StartExecutionError::is_execution_already_exists) =>
             {
-                Ok(())
+                Ok(false)
             }
             Err(error) => Err(aws_error(format!("starting a send of row {row}"), error)),
         }

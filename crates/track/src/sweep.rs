@@ -9,10 +9,13 @@ use crate::sends::Sends;
 use crate::{Rows, Track};
 
 impl<M: Mailboxes, R: Rows, E: Sends> Track<M, R, E> {
-    /// Starts the send of a row. The row stays as it is: the execution takes it, or finds that another one has.
-    pub(crate) async fn start(&self, row: &Row) -> Result<(), Error> {
+    /// Starts the send of a row; false: that was done before. The row stays as it is: the execution takes it, or finds that
+    /// another one has.
+    pub(crate) async fn start(&self, row: &Row) -> Result<bool, Error> {
         let attempts = row.attempts.unwrap_or_default();
-        self.sends.start(&name(row, attempts), &row.id).await?;
+        if !self.sends.start(&name(row, attempts), &row.id).await? {
+            return Ok(false);
+        }
         info!(
             logReference = "MESHTRACK0002",
             row = row.id,
@@ -20,7 +23,7 @@ impl<M: Mailboxes, R: Rows, E: Sends> Track<M, R, E> {
             attempts,
             "send started again"
         );
-        Ok(())
+        Ok(true)
     }
 }
 

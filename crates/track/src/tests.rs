@@ -15,7 +15,7 @@ use mesh_pipeline::{Error, Fault, clock};
 use serde_json::json;
 use time::{Duration, OffsetDateTime};
 
-use super::{MAX_ROUNDS, MAX_STARTS, Mailboxes, Sends, Settings, Track, handle};
+use super::{MAX_ROUNDS, MAX_STARTS, MAX_SWITCHED, Mailboxes, Sends, Settings, Track, handle};
 
 #[derive(Default)]
 struct State {
@@ -264,13 +264,17 @@ impl Mailboxes for World {
 }
 
 impl Sends for World {
-    async fn start(&self, name: &str, row: &str) -> Result<(), Error> {
+    async fn start(&self, name: &str, row: &str) -> Result<bool, Error> {
         let mut state = self.state();
         if state.starts_fail {
             return Err(Error::AwsRefused(Fault::new("no grant")));
         }
-        state.starts.push((name.to_owned(), row.to_owned()));
-        Ok(())
+        let start = (name.to_owned(), row.to_owned());
+        let is_new = !state.starts.contains(&start);
+        if is_new {
+            state.starts.push(start);
+        }
+        Ok(is_new)
     }
 }
 
@@ -591,6 +595,24 @@ async fn a_tick_starts_a_bounded_number_and_then_tracks() {
     assert_eq!(answer.tick.started, MAX_STARTS);
     assert_eq!(world.state().starts.len(), MAX_STARTS as usize);
     assert_eq!(told.len(), 1);
+    // What was started and has not come to its row is not started again, and in the way of no other.
+    let (answer, _) = tick(&track).await;
+    assert_eq!(answer.tick.started, 50);
+}
+
+#[tokio::test]
+async fn what_waited_for_the_switch_leaves_room_for_what_was_interrupted() {
+    let (world, track) = track();
+    let waited = MAX_STARTS as usize + 50;
+    for number in 0..waited {
+        due(&world, number, Status::Claimed, Due::Switch, 5);
+    }
+    let interrupted = due(&world, waited, Status::Claimed, Due::Send, 5);
+    let (answer, _) = tick(&track).await;
+    assert!(answer.tick.started < MAX_STARTS);
+    let starts = &world.state().starts;
+    assert!(starts.iter().any(|(_, row)| *row == interrupted));
+    assert!(starts.len() >= MAX_SWITCHED as usize);
 }
 
 #[tokio::test]

@@ -136,6 +136,8 @@ async fn messages_of_one_name_never_replace_each_other() {
     for id in ["m1", "m2", "m3", "m4", "m5"] {
         assert_eq!(run(&fetch, &[id]).await.stored_count, 1, "{id}");
     }
+    // Consumers of a trail's events see a refused write as one.
+    assert_eq!(*fetch.bucket.refused.lock().unwrap(), 0);
     for (name, body_of) in [
         ("a.csv", bytes(10, 1)),
         ("m2_a.csv", bytes(10, 2)),

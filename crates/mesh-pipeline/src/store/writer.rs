@@ -458,10 +458,13 @@ impl Bucket {
                 let written_since = version
                     .last_modified
                     .is_some_and(|at| at.secs() >= since.unix_timestamp());
-                if version.key.as_deref() != Some(key) || !written_since {
+                if version.key.as_deref() != Some(key) {
                     return Ok(ids);
                 }
-                ids.extend(version.version_id);
+                // A multipart upload's time is its beginning's: an older time does not say that all that follow are older.
+                if written_since {
+                    ids.extend(version.version_id);
+                }
             }
             let more = page.is_truncated == Some(true);
             match page.next_version_id_marker {
