@@ -505,6 +505,31 @@ async fn the_keys_base_name_is_the_file_name_if_the_setting_says_so() {
     assert_eq!(names, [Some("a.csv"), Some("given.csv")]);
 }
 
+#[tokio::test]
+async fn what_its_sender_says_is_compressed_is_not_compressed_once_more() {
+    let told = ("mex-content-compressed", "yes");
+    for (encoding, more, gzip, passed_on) in [
+        (None, None, true, None),
+        (Some("gzip"), None, false, None),
+        (None, Some(told), false, Some(true)),
+    ] {
+        let mut sender = sender();
+        sender.send.settings.compress_threshold = 1;
+        let metadata: Vec<_> = METADATA.into_iter().chain(more).collect();
+        sender.world.put(KEY, "v1", SHORT, &metadata);
+        for (object, _) in sender.world.state().objects.values_mut() {
+            object.content_encoding = encoding.map(str::to_owned);
+        }
+        sender.run("e1", put(Some("v1"))).await.unwrap();
+        let headers = sender.world.state().messages[0].headers.clone();
+        assert_eq!(
+            (headers.gzip, headers.content_compressed),
+            (gzip, passed_on),
+            "{encoding:?} {more:?}"
+        );
+    }
+}
+
 // The first chunk's answer is lost; the state machine is told to wait.
 async fn uncertain(sender: &Sender, answer: Answer) {
     sender.world.state().answers.push_back(answer);

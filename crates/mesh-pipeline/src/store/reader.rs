@@ -188,6 +188,18 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_content_encoding_is_none() {
+        for (given, expected) in [("gzip", Some("gzip")), ("", None)] {
+            let head = HeadObjectOutput::builder()
+                .content_length(5)
+                .content_encoding(given)
+                .build();
+            let object = described(head, Some("v1")).unwrap();
+            assert_eq!(object.content_encoding.as_deref(), expected);
+        }
+    }
+
+    #[test]
     fn without_versions_an_object_is_known_by_etag_and_time() {
         let identity = |etag: &str, seconds: i64| {
             let head = HeadObjectOutput::builder()
