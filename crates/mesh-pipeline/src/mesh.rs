@@ -286,37 +286,91 @@ mod tests {
     use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
     use hyper_util::rt::TokioIo;
     use mesh_client::SecretString;
+    use rcgen::{CertificateParams, DnType, KeyPair};
     use std::collections::HashMap;
     use std::convert::Infallible;
     use std::sync::{Arc, Mutex};
     use std::time::Duration;
+    use tokio::io::{AsyncRead, AsyncWrite};
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::rustls::ServerConfig;
+    use tokio_rustls::rustls::crypto::ring;
+    use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 
     // MESH whose answers have these statuses, in turn; and those that nobody has asked for yet.
     async fn mesh_that_answers(statuses: &[u16]) -> (String, Arc<Mutex<Vec<u16>>>) {
+        mesh_over(None, statuses).await
+    }
+
+    async fn mesh_over(
+        tls: Option<TlsAcceptor>,
+        statuses: &[u16],
+    ) -> (String, Arc<Mutex<Vec<u16>>>) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let port = listener.local_addr().unwrap().port();
         let left = Arc::new(Mutex::new(statuses.to_vec()));
         let script = Arc::clone(&left);
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let script = Arc::clone(&script);
-                let service = service_fn(move |_: Request<Incoming>| {
-                    let status = script.lock().unwrap().remove(0);
-                    async move {
-                        let answer = Response::builder().status(status);
-                        // A handshake's answer is empty; a refusal has to look like MESH's.
-                        let body = match status {
-                            200 => "",
-                            _ => r#"{"detail":[{"event":"","code":"","msg":"Forbidden"}]}"#,
-                        };
-                        Ok::<_, Infallible>(answer.body(Full::<Bytes>::from(body)).unwrap())
+                let (script, tls) = (Arc::clone(&script), tls.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        None => serve(stream, script).await,
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serve(stream, script).await;
+                            }
+                        }
                     }
                 });
-                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
             }
         });
-        (url, left)
+        (format!("{scheme}://localhost:{port}"), left)
+    }
+
+    async fn serve<S>(stream: S, script: Arc<Mutex<Vec<u16>>>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let service = service_fn(move |_: Request<Incoming>| {
+            let status = script.lock().unwrap().remove(0);
+            async move {
+                let answer = Response::builder().status(status);
+                // A handshake's answer is empty; a refusal has to look like MESH's.
+                let body = match status {
+                    200 => "",
+                    _ => r#"{"detail":[{"event":"","code":"","msg":"Forbidden"}]}"#,
+                };
+                Ok::<_, Infallible>(answer.body(Full::<Bytes>::from(body)).unwrap())
+            }
+        });
+        // How a client ends a connection is not what is tested.
+        let _ = http1::Builder::new()
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
+    }
+
+    // A certificate of its own CA, with these names and the common name localhost; and a server that shows it.
+    fn server(names: &[&str]) -> (String, TlsAcceptor) {
+        let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "localhost");
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![certificate.der().clone()],
+                PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+            )
+            .unwrap();
+        (certificate.pem(), TlsAcceptor::from(Arc::new(config)))
     }
 
     // Certificates and key, then other ones from the second read on.
@@ -429,6 +483,45 @@ mod tests {
         let waits = [Duration::ZERO, Duration::from_secs(1)];
         let (results, reads, _) = shaken(one.clone(), one, waits, &[200, 403]).await;
         assert_eq!((results, reads), ([Ok(()), Err("NotAuthorised")], 1));
+    }
+
+    #[tokio::test]
+    async fn what_is_verified_of_a_servers_certificate_is_what_the_settings_say() {
+        let refused = Err("NotAuthorised");
+        for (names, trusted, verify_ssl, verify_checks_common_name, expected) in [
+            (&["localhost"] as &[&str], true, true, false, Ok(())),
+            (&["localhost"], false, true, false, refused),
+            (&["localhost"], false, false, false, Ok(())),
+            (&[], true, true, true, Ok(())),
+            (&[], true, true, false, refused),
+        ] {
+            let (certificate, acceptor) = server(names);
+            let (url, _) = mesh_over(Some(acceptor), &[200]).await;
+            let settings = MeshSettings {
+                url,
+                verify_ssl,
+                verify_checks_common_name,
+                ..MeshSettings::default()
+            };
+            let [other, client, key] = pair();
+            let ca = if trusted { certificate } else { other };
+            let secrets = [ca, client, key];
+            let source = Rotated {
+                reads: Arc::default(),
+                before: secrets.clone(),
+                after: secrets,
+            };
+            let mesh = Mesh::new(settings, source);
+            let mailbox = "X26ABC1".parse().unwrap();
+            let result = mesh
+                .call(&mailbox, async |mailbox| mailbox.handshake().await)
+                .await
+                .map_err(|error| error.name());
+            assert_eq!(
+                result, expected,
+                "{names:?} {trusted} {verify_ssl} {verify_checks_common_name}"
+            );
+        }
     }
 
     #[tokio::test]
