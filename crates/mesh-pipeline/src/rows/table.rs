@@ -166,3 +166,25 @@ pub(super) fn parse(item: HashMap<String, AttributeValue>) -> Result<Row, Error>
         )
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_dynamodb::config::{BehaviorVersion, Config};
+
+    #[test]
+    fn a_closed_row_is_kept_for_as_many_days_as_the_settings_say() {
+        for days in [7, 400] {
+            let config = Config::builder()
+                .behavior_version(BehaviorVersion::latest())
+                .build();
+            let settings = RowSettings {
+                retention_days: days,
+                ..RowSettings::default()
+            };
+            let rows = DynamoRows::new(Client::from_conf(config), &settings);
+            let kept = rows.expiry() - clock::now().unix_timestamp();
+            assert_eq!((kept + 60) / 86_400, i64::from(days));
+        }
+    }
+}
