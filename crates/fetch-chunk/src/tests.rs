@@ -591,6 +591,7 @@ fn object(fetch: &Fake, id: &str) -> Bytes {
 #[tokio::test]
 async fn no_byte_is_lost_at_any_size_of_chunk() {
     let cases = [
+        ("no-byte", vec![0]),
         ("one-byte", vec![1]),
         ("three-small-chunks", vec![2 * MIB, 2 * MIB, 2 * MIB]),
         ("just-a-part", vec![8 * MIB]),
