@@ -136,6 +136,7 @@ fn boolean(text: &str) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn object(metadata: &[(&str, &str)]) -> SourceObject {
         let mut object = SourceObject {
@@ -228,6 +229,37 @@ mod tests {
             "{text}"
         );
         assert!(!text.contains("secret"), "{text}");
+    }
+
+    const NAMES: [&str; 11] = [
+        "mex-from",
+        "mex-to",
+        "mex-workflowid",
+        "mex-subject",
+        "mex-localid",
+        "mex-filename",
+        "mex-partnerid",
+        "mex-content-checksum",
+        "mex-content-compress",
+        "mex-content-compressed",
+        "mex-content-encrypted",
+    ];
+
+    proptest! {
+        #[test]
+        fn metadata_that_are_refused_are_not_repeated(
+            name in prop::sample::select(&NAMES),
+            before in "(?s).{0,20}",
+            after in "(?s).{0,20}",
+            longer: bool,
+        ) {
+            let more = "a".repeat(if longer { 600 } else { 0 });
+            let text = format!("{before}PATIENT{after}{more}");
+            if let Err(error) = read(&with(&[(name, text.as_str())]), None, None) {
+                prop_assert_eq!(error.name(), "InvalidParameters");
+                prop_assert!(!error.chain().contains("PATIENT"), "{}", error.chain());
+            }
+        }
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl Put {
     /// another object that has taken its place.
     pub(crate) fn is_older_than(&self, object: &SourceObject) -> bool {
         match (&self.version_id, self.time, object.put_at) {
-            (None, Some(time), Some(put_at)) => put_at > time + CLOCKS,
+            (None, Some(time), Some(put_at)) => put_at > time.saturating_add(CLOCKS),
             _ => false,
         }
     }
@@ -169,6 +169,7 @@ fn unknown(why: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     fn created(reason: &str) -> Value {
@@ -176,6 +177,15 @@ mod tests {
             "detail-type": "Object Created", "source": "aws.s3", "time": "2026-01-15T12:34:00Z",
             "detail": {"reason": reason, "bucket": {"name": "live-mesh"},
                        "object": {"key": "outbound/a b+c%20.csv", "size": 3, "etag": "e", "version-id": "v1"}}
+        })
+    }
+
+    fn recorded() -> Value {
+        json!({
+            "detail-type": "AWS API Call via CloudTrail", "source": "aws.s3", "time": "2026-01-15T12:34:00Z",
+            "detail": {"eventSource": "s3.amazonaws.com", "eventName": "CompleteMultipartUpload", "errorCode": "",
+                       "requestParameters": {"bucketName": "live-mesh", "key": "outbound/a"},
+                       "responseElements": {"x-amz-version-id": "v1"}}
         })
     }
 
@@ -205,13 +215,7 @@ mod tests {
 
     #[test]
     fn cloudtrails_record_of_a_put_is_the_same_put() {
-        let record = json!({
-            "detail-type": "AWS API Call via CloudTrail", "source": "aws.s3", "time": "2026-01-15T12:34:00Z",
-            "detail": {"eventSource": "s3.amazonaws.com", "eventName": "CompleteMultipartUpload",
-                       "requestParameters": {"bucketName": "live-mesh", "key": "outbound/a"},
-                       "responseElements": {"x-amz-version-id": "v1"}}
-        });
-        let Trigger::Put(put) = parse(&record, false).unwrap() else {
+        let Trigger::Put(put) = parse(&recorded(), false).unwrap() else {
             panic!("not a put");
         };
         assert_eq!(
@@ -252,6 +256,91 @@ mod tests {
             parse(&answer, false).unwrap(),
             Trigger::Row("out#ab".to_owned())
         );
+    }
+
+    #[test]
+    fn the_last_time_there_is_can_be_reckoned_with() {
+        let mut event = created("PutObject");
+        event["time"] = json!("9999-12-31T23:59:59Z");
+        event["detail"]["object"]["version-id"] = Value::Null;
+        let Trigger::Put(put) = parse(&event, false).unwrap() else {
+            panic!("not a put");
+        };
+        assert!(!put.is_older_than(&object_of_now()));
+        assert_eq!(put.missing_identity(), "null 9999-12-31T23:59:59.000Z");
+    }
+
+    fn object_of_now() -> SourceObject {
+        SourceObject {
+            put_at: Some(clock::now()),
+            ..SourceObject::default()
+        }
+    }
+
+    const FIELDS: [&str; 20] = [
+        "",
+        "/row",
+        "/detail-type",
+        "/source",
+        "/time",
+        "/detail",
+        "/detail/reason",
+        "/detail/bucket",
+        "/detail/bucket/name",
+        "/detail/object",
+        "/detail/object/key",
+        "/detail/object/version-id",
+        "/detail/eventName",
+        "/detail/errorCode",
+        "/detail/requestParameters",
+        "/detail/requestParameters/bucketName",
+        "/detail/requestParameters/key",
+        "/detail/responseElements",
+        "/detail/responseElements/x-amz-version-id",
+        "/detail/eventSource",
+    ];
+
+    // All of its numbers and texts can be told from any that are ours.
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            Just(json!(9_434_765_919_u64)),
+            Just(json!(-9_434_765_919.5)),
+            "(?s).{0,20}".prop_map(|text| Value::from(format!("{text}PATIENT"))),
+        ];
+        leaf.prop_recursive(3, 16, 4, |inner| {
+            let field = ("row|time|detail|key|[a-zA-Z-]{0,9}", inner.clone());
+            prop_oneof![
+                prop::collection::vec(inner, 0..4).prop_map(Value::from),
+                prop::collection::vec(field, 0..4).prop_map(Value::from_iter),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn an_event_of_any_shape_is_read_or_refused_without_its_content(
+            field in prop::sample::select(&FIELDS), value in any_json(), copies: bool,
+        ) {
+            for mut event in [created("PutObject"), recorded(), json!({"row": "out#ab", "next_chunk": 3})] {
+                let Some(place) = event.pointer_mut(field) else {
+                    continue;
+                };
+                *place = value.clone();
+                match parse(&event, copies) {
+                    Ok(Trigger::Put(put)) => {
+                        let _ = (put.is_older_than(&object_of_now()), put.missing_identity());
+                    }
+                    Ok(Trigger::Row(_) | Trigger::Other(_)) => {}
+                    Err(error) => {
+                        prop_assert_eq!(error.name(), "InvalidInput");
+                        let text = error.chain();
+                        prop_assert!(!text.contains("PATIENT") && !text.contains("9434765919"), "{}", text);
+                    }
+                }
+            }
+        }
     }
 
     #[test]
