@@ -328,7 +328,8 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
         if response.complete {
             return Ok(response);
         }
-        self.go_on(response, &hold, turn.rounds + 1).await
+        self.go_on(response, &hold, turn.rounds.saturating_add(1))
+            .await
     }
 
     // In another invocation of this execution, or in another execution.

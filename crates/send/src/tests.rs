@@ -321,23 +321,25 @@ async fn what_would_be_posted_anew_after_sending_was_switched_off_waits() {
 
 #[tokio::test]
 async fn an_execution_that_has_gone_round_often_leaves_the_rest_to_the_sweep() {
-    let sender = with_object(LONG);
-    let short = Duration::seconds(30);
-    let first = sender
-        .run_until("e1", short, put(Some("v1")))
-        .await
-        .unwrap();
-    assert_eq!((first.complete, first.rounds), (false, Some(1)));
-    let request = json!({"row": row_id(), "rounds": super::MAX_ROUNDS - 1});
-    let last = sender.run_until("e1", short, request).await.unwrap();
-    assert_eq!(ended(&last), (true, Some("continued"), 0));
-    let row = sender.row();
-    assert_eq!(row.due.as_deref(), Some("send"));
-    assert!(row.next_attempt_at.unwrap() <= clock::iso(clock::now()));
-    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    let response = sender.run("e2", resume()).await.unwrap();
-    assert_eq!(ended(&response), SENT);
-    assert_eq!(sender.bodies(), [String::from_utf8_lossy(LONG)]);
+    for rounds in [super::MAX_ROUNDS - 1, u32::MAX] {
+        let sender = with_object(LONG);
+        let short = Duration::seconds(30);
+        let first = sender
+            .run_until("e1", short, put(Some("v1")))
+            .await
+            .unwrap();
+        assert_eq!((first.complete, first.rounds), (false, Some(1)));
+        let request = json!({"row": row_id(), "rounds": rounds});
+        let last = sender.run_until("e1", short, request).await.unwrap();
+        assert_eq!(ended(&last), (true, Some("continued"), 0));
+        let row = sender.row();
+        assert_eq!(row.due.as_deref(), Some("send"));
+        assert!(row.next_attempt_at.unwrap() <= clock::iso(clock::now()));
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        let response = sender.run("e2", resume()).await.unwrap();
+        assert_eq!(ended(&response), SENT);
+        assert_eq!(sender.bodies(), [String::from_utf8_lossy(LONG)]);
+    }
 }
 
 #[tokio::test]
