@@ -81,7 +81,7 @@ pub async fn handle<M: Mailboxes, R: Rows, E: Sends>(
     };
     let mut told = Vec::new();
     let mut ended = tick.rounds >= MAX_ROUNDS;
-    tick.rounds += 1;
+    tick.rounds = tick.rounds.saturating_add(1);
     let by = clock::parse_iso(&tick.by).ok_or_else(|| {
         Error::InvalidInput(Fault::new(
             "the tick's time is none; start the execution with {}",
