@@ -155,16 +155,46 @@ run "the_same_names_and_outputs" {
   }
 }
 
-# Values of these are known after the apply alone.
+# ARNs are known after the apply alone.
 run "the_other_outputs" {
   command = plan
 
-  module {
-    source = "./examples/minimal"
+  override_resource {
+    target          = aws_kms_key.mesh
+    override_during = plan
+    values          = { arn = "arn:aws-mock:kms::123456789012:key/mesh" }
+  }
+
+  override_resource {
+    target          = aws_sfn_state_machine.get_messages
+    override_during = plan
+    values          = { arn = "arn:aws-mock:states::123456789012:stateMachine:get" }
+  }
+
+  override_resource {
+    target          = aws_sfn_state_machine.send_message
+    override_during = plan
+    values          = { arn = "arn:aws-mock:states::123456789012:stateMachine:send" }
+  }
+
+  override_resource {
+    target          = aws_sfn_state_machine.track_messages
+    override_during = plan
+    values          = { arn = "arn:aws-mock:states::123456789012:stateMachine:track" }
   }
 
   assert {
-    condition     = length(setsubtract(["mesh_kms_key_arn", "step_function_get_messages_arn", "step_function_send_messages_arn"], keys(output.mesh))) == 0
-    error_message = "an output is missing"
+    condition = {
+      mesh_kms_key_arn                 = output.mesh_kms_key_arn
+      step_function_get_messages_arn   = output.step_function_get_messages_arn
+      step_function_send_messages_arn  = output.step_function_send_messages_arn
+      step_function_track_messages_arn = output.step_function_track_messages_arn
+      } == {
+      mesh_kms_key_arn                 = "arn:aws-mock:kms::123456789012:key/mesh"
+      step_function_get_messages_arn   = "arn:aws-mock:states::123456789012:stateMachine:get"
+      step_function_send_messages_arn  = "arn:aws-mock:states::123456789012:stateMachine:send"
+      step_function_track_messages_arn = "arn:aws-mock:states::123456789012:stateMachine:track"
+    }
+    error_message = "an output differs"
   }
 }

@@ -35,7 +35,7 @@ run "mappings_become_parameters" {
         values(aws_ssm_parameter.outbound_mappings_src_mailbox),
         values(aws_ssm_parameter.outbound_mappings_dest_mailbox),
         values(aws_ssm_parameter.outbound_mappings_workflow_id),
-      ) : parameter.name => nonsensitive(parameter.value)
+      ) : parameter.name => nonsensitive(parameter.value) if jsonencode(parameter.tags) == jsonencode({ Owner = "me" })
       } == {
       "/demo-mesh/mesh/mailboxes/X26ABC1/INBOUND_BUCKET"                           = "demo-mesh"
       "/demo-mesh/mesh/mailboxes/X26ABC1/INBOUND_FOLDER"                           = "inbound_X26ABC1"
@@ -46,7 +46,7 @@ run "mappings_become_parameters" {
       "/demo-mesh/mesh/mapping/demo-mesh/outbound_X26ABC1_to_X26ABC1/dest_mailbox" = "X26ABC1"
       "/demo-mesh/mesh/mapping/demo-mesh/outbound_X26ABC1_to_X26ABC1/workflow_id"  = "TO_SELF"
     }
-    error_message = "names and values"
+    error_message = "names and values, each with the tags"
   }
 
   assert {

@@ -159,6 +159,62 @@ run "values_above_are_refused" {
   ]
 }
 
+run "fractions_are_refused" {
+  command = plan
+
+  variables {
+    access_logs_retention_in_days    = 1.5
+    chunk_size                       = 1.5
+    compress_threshold               = 1.5
+    compression_level                = 1.5
+    fetch_batch_size                 = 1.5
+    fetch_message_lambda_memory_size = 128.5
+    get_message_max_concurrency      = 1.5
+    get_messages_page_limit          = 1.5
+    max_attempts                     = 1.5
+    max_message_size                 = 1.5
+    memory                           = { poll_mailbox = 128.5 }
+    mesh_s3_object_expiry_in_days    = 1.5
+    message_row_retention_in_days    = 15.5
+    s3logs_retention_in_days         = 1.5
+    send_max_concurrency             = 1.5
+    send_message_lambda_memory_size  = 128.5
+    timeout                          = { poll_mailbox = 120.5 }
+    uncertain_send_wait_seconds      = 1.5
+  }
+
+  expect_failures = [
+    var.access_logs_retention_in_days,
+    var.chunk_size,
+    var.compress_threshold,
+    var.compression_level,
+    var.fetch_batch_size,
+    var.fetch_message_lambda_memory_size,
+    var.get_message_max_concurrency,
+    var.get_messages_page_limit,
+    var.max_attempts,
+    var.max_message_size,
+    var.memory,
+    var.mesh_s3_object_expiry_in_days,
+    var.message_row_retention_in_days,
+    var.s3logs_retention_in_days,
+    var.send_max_concurrency,
+    var.send_message_lambda_memory_size,
+    var.timeout,
+    var.uncertain_send_wait_seconds,
+  ]
+}
+
+run "a_url_with_a_path_is_refused" {
+  command = plan
+
+  variables {
+    mesh_url = "https://localhost:8700/messageexchange"
+  }
+
+  expect_failures = [var.mesh_url]
+}
+
 run "an_unknown_environment_is_refused" {
   command = plan
 
