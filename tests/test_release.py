@@ -141,6 +141,16 @@ def test_no_release_is_made_unchecked_unless_it_says_so(advisory_database, monke
     assert release.check_advisories() == "advisories: NOT checked: the advisory database could not be fetched."
 
 
+@pytest.mark.parametrize("refused", ["licenses", "bans", "sources"])
+def test_no_release_is_made_with_a_dependency_that_is_not_allowed(refused, monkeypatch):
+    # A clean tree, and a cargo-deny that finds nothing else.
+    monkeypatch.setattr(build, "output", lambda *command: "")
+    monkeypatch.setattr(release, "deny", lambda *arguments: subprocess.CompletedProcess(arguments, int(refused in arguments)))
+    monkeypatch.setattr(build, "main", lambda: pytest.fail("it was built"))
+    with pytest.raises(SystemExit, match="a dependency is not what deny.toml allows"):
+        release.main()
+
+
 def functions(plan):
     return sorted(change for change in plan if ".aws_lambda_function." in change)
 
