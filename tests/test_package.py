@@ -1,4 +1,4 @@
-"""The zips as a release needs them: nothing newer than the runtime, nothing of the machine that built them, the same bytes twice."""
+"""The zips as a release needs them: nothing newer than the runtime, nothing of the machine that built them, the same bytes twice, no more logged than is asked for."""
 
 import os
 import re
@@ -47,6 +47,20 @@ def test_a_binary_holds_no_path_of_the_machine_that_built_it(package):
     assert re.search(rb"/registry/tokio-\d", binary)
     for path in (REPOSITORY, Path.home(), os.environ.get("CARGO_TARGET_DIR", "target/release")):
         assert f"{path}/".encode() not in binary
+
+
+@pytest.mark.parametrize("package", build.PACKAGES)
+def test_a_function_logs_from_the_level_on_that_its_environment_names(package, tmp_path):
+    file = tmp_path / "bootstrap"
+    file.write_bytes(bootstrap(package))
+    file.chmod(0o755)
+
+    # Without Lambda's own variables it panics at once, which is an error.
+    def logged(level):
+        return subprocess.run([file], env={"LOG_LEVEL": level}, capture_output=True, text=True).stdout
+
+    assert '"logReference":"LAMBDA9999"' in logged("ERROR")
+    assert logged("OFF") == ""
 
 
 def test_a_binary_that_needs_a_newer_glibc_is_refused():
