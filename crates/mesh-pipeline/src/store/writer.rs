@@ -527,9 +527,9 @@ mod tests {
 
     const VERSIONS: &str = "<ListVersionsResult><IsTruncated>false</IsTruncated>\
         <DeleteMarker><Key>in/a</Key><VersionId>m</VersionId><LastModified>2026-01-15T12:03:00.000Z</LastModified></DeleteMarker>\
+        <Version><Key>in/a</Key><VersionId>v0</VersionId><LastModified>2026-01-15T12:00:00.000Z</LastModified></Version>\
         <Version><Key>in/a</Key><VersionId>v2</VersionId><LastModified>2026-01-15T12:02:00.000Z</LastModified></Version>\
         <Version><Key>in/a</Key><VersionId>v1</VersionId><LastModified>2026-01-15T12:01:00.000Z</LastModified></Version>\
-        <Version><Key>in/a</Key><VersionId>v0</VersionId><LastModified>2026-01-15T12:00:00.000Z</LastModified></Version>\
         <Version><Key>in/a.csv</Key><VersionId>w</VersionId><LastModified>2026-01-15T12:02:00.000Z</LastModified></Version>\
         </ListVersionsResult>";
 
