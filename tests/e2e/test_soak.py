@@ -69,17 +69,13 @@ class Soak:
             self.ageing.received(f"in#{row}")
         self.ageing.open_sends(self.outgoing)
 
-    def lease(self):
-        key = {"lease_id": {"S": self.mailbox}}
-        return self.stack.client("dynamodb").get_item(TableName=f"{self.pipeline.name}-leases", Key=key).get("Item")
-
     def unfinished(self):
         """What another round is for."""
         rows = [self.pipeline.row(f"in#{one}") or {"id": one} for one in self.incoming]
         found = [row for row in rows if row.get("status") != "acknowledged"]
         rows = [self.pipeline.row(one) or {"id": one} for one in self.outgoing]
         found += [row for row in rows if row.get("status") != "sent" or not row.get("announced")]
-        return found + ([{"id": f"lease of {self.mailbox}"}] if self.lease() else [])
+        return found + ([{"id": f"lease of {self.mailbox}"}] if self.pipeline.held(self.mailbox) else [])
 
     def differences(self):
         found = [f"row {row['id']} is {row.get('status')}: {row.get('error')}" for row in self.unfinished()]

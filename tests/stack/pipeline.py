@@ -106,6 +106,12 @@ class Pipeline:
             for item in page["Items"]
         ]
 
+    def held(self, mailbox):
+        """Whether an execution has the mailbox: a lease whose time is up is nobody's."""
+        key = {"lease_id": {"S": mailbox}}
+        lease = self.stack.client("dynamodb").get_item(TableName=f"{self.name}-leases", Key=key, ConsistentRead=True).get("Item")
+        return bool(lease) and float(lease["until"]["N"]) >= time.time()
+
     def row_of(self, key, version):
         """The row of an object that is sent, or None."""
         return self.row(outbound_row(self.bucket, key, version))
