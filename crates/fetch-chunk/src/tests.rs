@@ -290,6 +290,7 @@ struct Bucket {
     parts: Arc<Mutex<Vec<usize>>>,
     // Writes that its condition refused.
     refused: Arc<Mutex<usize>>,
+    answers_after: Duration,
     fate: Fate,
     hides_keys: bool,
 }
@@ -380,8 +381,7 @@ impl ObjectWriter for Bucket {
             return Err(Error::AwsRefused(Fault::new("forbidden")));
         }
         let version = self.versions_of(key).pop();
-        // Another message's turn.
-        tokio::task::yield_now().await;
+        tokio::time::sleep(self.answers_after).await;
         Ok(match version {
             None => Found::Absent,
             Some(None) => Found::Deleted,

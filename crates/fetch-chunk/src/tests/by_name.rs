@@ -153,12 +153,13 @@ async fn messages_of_one_name_never_replace_each_other() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn two_messages_of_one_name_that_find_it_free_at_once_are_both_stored() {
-    let fetch = named(&[
+    let mut fetch = named(&[
         ("m1", "a.csv", vec![bytes(10, 1)]),
         ("m2", "a.csv", vec![bytes(10, 2)]),
     ]);
+    fetch.bucket.answers_after = Duration::from_secs(1);
     assert_eq!(run(&fetch, &["m1", "m2"]).await.stored_count, 2);
     assert_eq!(*fetch.bucket.refused.lock().unwrap(), 1);
     assert_eq!((copies(&fetch, "m1"), copies(&fetch, "m2")), (1, 1));
