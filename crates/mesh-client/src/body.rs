@@ -1,14 +1,14 @@
 //! Bodies to send: bytes or a stream, compressed on the way or not.
 
 use std::future::Future;
-use std::io;
+use std::io::Write;
+use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use async_compression::Level;
-use async_compression::tokio::bufread::GzipEncoder;
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
-use tokio_util::io::{ReaderStream, StreamReader};
 
 /// Any cause.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -57,20 +57,35 @@ impl Body {
     where
         S: Stream<Item = Result<Bytes, BoxError>> + Send + 'static,
     {
-        let reader = StreamReader::new(stream.map_err(io::Error::other).boxed());
-        let level = Level::Precise(i32::from(level.min(9)));
-        let encoder = GzipEncoder::with_quality(reader, level);
-        let stream = ReaderStream::with_capacity(encoder, BUFFER);
-        Self::from_stream(stream.map_err(unwrap_io), None)
+        Self::from_stream(gzipped(stream, level), None)
     }
 }
 
-/// The stream's own error, which went through an [`io::Error`] on its way.
-fn unwrap_io(error: io::Error) -> BoxError {
-    let kind = error.kind();
-    error
-        .into_inner()
-        .unwrap_or_else(|| io::Error::from(kind).into())
+/// async-compression's encoder flushes whenever its source pauses, and each flush costs size: a body that comes over a
+/// network pauses all the time.
+fn gzipped<S>(stream: S, level: u8) -> impl Stream<Item = Result<Bytes, BoxError>> + Send
+where
+    S: Stream<Item = Result<Bytes, BoxError>> + Send + 'static,
+{
+    let level = Compression::new(u32::from(level.min(9)));
+    let encoder = GzEncoder::new(Vec::with_capacity(BUFFER), level);
+    stream::try_unfold(
+        (stream.boxed(), Some(encoder)),
+        async |(mut stream, encoder)| {
+            let Some(mut encoder) = encoder else {
+                return Ok(None);
+            };
+            while encoder.get_ref().len() < BUFFER {
+                let Some(piece) = stream.try_next().await? else {
+                    let last = encoder.finish()?;
+                    return Ok(Some((Bytes::from(last), (stream, None))));
+                };
+                encoder.write_all(&piece)?;
+            }
+            let ready = mem::replace(encoder.get_mut(), Vec::with_capacity(BUFFER));
+            Ok(Some((Bytes::from(ready), (stream, Some(encoder)))))
+        },
+    )
 }
 
 /// A body that can be sent again, because a repeated attempt needs it from its start.
@@ -185,6 +200,38 @@ mod tests {
             .iter()
             .map(|text| Ok(Bytes::from_static(text.as_bytes())))
             .collect()
+    }
+
+    #[tokio::test]
+    async fn a_source_that_pauses_is_compressed_as_well_as_one_that_does_not() {
+        let text: String = (0..100_000_u32)
+            .map(|number| format!("{number},{}\n", number.wrapping_mul(2_654_435_761)))
+            .collect();
+        let text = Bytes::from(text);
+        let mut found = Vec::new();
+        for pauses in [false, true] {
+            let pieces: Pieces = text
+                .chunks(10_000)
+                .map(|piece| Ok(text.slice_ref(piece)))
+                .collect();
+            let source = stream::iter(pieces).then(move |piece| async move {
+                if pauses {
+                    tokio::task::yield_now().await;
+                }
+                piece
+            });
+            let compressed: Vec<Bytes> = gzipped(source, 6).try_collect().await.unwrap();
+            assert!(compressed.iter().all(|piece| piece.len() < 2 * BUFFER));
+            found.push(compressed.concat());
+        }
+        assert_eq!(found[0].len(), found[1].len());
+        let mut decoded = Vec::new();
+        std::io::Read::read_to_end(
+            &mut flate2::read::GzDecoder::new(&found[1][..]),
+            &mut decoded,
+        )
+        .unwrap();
+        assert!(decoded == text);
     }
 
     #[tokio::test]
