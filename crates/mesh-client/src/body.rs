@@ -204,9 +204,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_source_that_pauses_is_compressed_as_well_as_one_that_does_not() {
-        let text: String = (0..100_000_u32)
-            .map(|number| format!("{number},{}\n", number.wrapping_mul(2_654_435_761)))
-            .collect();
+        let mut text = Vec::new();
+        for number in 0..100_000_u32 {
+            writeln!(text, "{number},{}", number.wrapping_mul(2_654_435_761)).unwrap();
+        }
         let text = Bytes::from(text);
         let mut found = Vec::new();
         for pauses in [false, true] {
