@@ -161,7 +161,7 @@ class Ours(Subject):
             "USE_SENDER_FILENAME": "false",
             "CHUNK_SIZE": str(CHUNK_SIZE),
             "COMPRESS_THRESHOLD": str(CHUNK_SIZE),
-            "COMPRESSION_LEVEL": "4",
+            "COMPRESSION_LEVEL": "6",
             "NEVER_COMPRESS": "false",
             "ON_UNCERTAIN_SEND": "hold",
             "SEND_COPIED_OBJECTS": "false",

@@ -56,7 +56,7 @@ run "by_default" {
           EVENT_SOURCE                = "mesh-client"
           CHUNK_SIZE                  = "20971520"
           COMPRESS_THRESHOLD          = "20971520"
-          COMPRESSION_LEVEL           = "4"
+          COMPRESSION_LEVEL           = "6"
           NEVER_COMPRESS              = "false"
           ON_UNCERTAIN_SEND           = "hold"
           SEND_COPIED_OBJECTS         = "false"
