@@ -111,7 +111,7 @@ pub async fn handle<I: Inbox, L: HeldLeases + Leases, R: KnownRows>(
     })
 }
 
-// It changes nothing, and needs the mailbox to itself no more than MESH does.
+// A handshake changes nothing, so that an execution at work is no reason to wait; a pause that MESH asked for is.
 async fn shake_hands<I: Inbox, L: Leases, R>(
     poll: &Poll<I, L, R>,
     mailbox: MailboxId,
