@@ -28,10 +28,11 @@ from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_funct
 from moto.stepfunctions.parser.asl.eval.environment import Environment
 from moto.stepfunctions.parser.asl.eval.event.event_manager import EventManager
 from moto.stepfunctions.parser.asl.eval.event.logging import CloudWatchLoggingConfiguration, CloudWatchLoggingSession
+from moto.stepfunctions.parser.asl.eval.program_state import ProgramStopped
 from moto.stepfunctions.parser.asl.utils import boto_client, json_path
 from moto.stepfunctions.parser.asl.utils.encoding import to_json_str
 from moto.stepfunctions.parser.asl.utils.json_path import NoSuchJsonPathError
-from moto.stepfunctions.parser.backend import execution
+from moto.stepfunctions.parser.backend import execution, execution_worker
 from moto.stepfunctions.parser.models import StepFunctionsParserBackend
 from moto.stepfunctions.responses import StepFunctionResponse
 
@@ -256,6 +257,25 @@ def executions():
     StepFunctionsParserBackend.start_execution = start_execution
 
 
+def stops():
+    """An execution can be stopped from the moment it was started, and what it does meanwhile is no failure."""
+    stop, following = execution_worker.ExecutionWorker.stop, Environment.next_state_name
+
+    def stop_once_begun(self, *args, **kwargs):
+        # moto reads the definition after it answered StartExecution, and until then has nothing to stop.
+        while self.env is None or self.env.program_state() is None:
+            time.sleep(0.001)
+        stop(self, *args, **kwargs)
+
+    def follow(self, name):
+        with self._state_mutex:
+            if not isinstance(self._program_state, ProgramStopped):
+                following.fset(self, name)
+
+    execution_worker.ExecutionWorker.stop = stop_once_begun
+    Environment.next_state_name = property(following.fget, follow)
+
+
 class Actions:
     """Actions that moto lacks, or answers wrongly; their names are the API's."""
 
@@ -311,6 +331,7 @@ def apply(url, scale):
     name_fields(clients)
     tasks()
     executions()
+    stops()
     for name, function in vars(Actions).items():
         if isinstance(function, types.FunctionType):
             setattr(StepFunctionResponse, name, function)

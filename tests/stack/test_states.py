@@ -549,9 +549,13 @@ def test_many_executions_at_once(aws, function):
 
 
 def test_a_stopped_execution_stops(aws):
-    machine = aws.machine(single({"Type": "Wait", "Seconds": 6000, "End": True}))
+    # It takes moto a while to read.
+    later = {f"Pass{n}": {"Type": "Pass", "Next": f"Pass{n + 1}"} for n in range(200)} | {"Pass200": {"Type": "Pass", "End": True}}
+    machine = aws.machine({"StartAt": "Wait", "States": {"Wait": {"Type": "Wait", "Seconds": 6000, "Next": "Pass0"}} | later})
     client = aws.client("stepfunctions")
-    arn = client.start_execution(stateMachineArn=machine, input="{}")["executionArn"]
-    time.sleep(0.2)
-    client.stop_execution(executionArn=arn, error="Stopped", cause="by the test")
-    assert aws.end_of(arn, seconds=5)["status"] == "ABORTED"
+    # At once after its start and in the midst of it.
+    for moment in (*[0] * 10, 0.2):
+        arn = client.start_execution(stateMachineArn=machine, input="{}")["executionArn"]
+        time.sleep(moment)
+        client.stop_execution(executionArn=arn, error="Stopped", cause="by the test")
+        assert aws.end_of(arn, seconds=5)["status"] == "ABORTED"
