@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::parts::Parts;
 
-// One part is written while the next is read.
+// One part is written while another is read; of the smaller ones a third waits between them.
 const BUDGET: usize = 2 * Parts::S3.later;
 
 /// Memory for parts.

@@ -53,7 +53,7 @@ pub struct Fetch<M, L, R, W, S> {
     pub settings: Settings,
 }
 
-// A part that is being written when time runs out still has to be finished, and the answer given.
+// The part that is being written when time runs out and the one that waits still have to be stored, and the answer given.
 const MARGIN: std::time::Duration = std::time::Duration::from_secs(45);
 
 // The buffers bound the memory; each download is a connection besides.

@@ -7,6 +7,8 @@ use mesh_pipeline::rows::{Received, ReceivingRows};
 use mesh_pipeline::state::Position;
 use mesh_pipeline::store::{Attributes, Found, ObjectWriter, Written};
 use mesh_pipeline::{Error, Fault};
+use tokio::sync::mpsc;
+use tokio::time::timeout_at;
 use tracing::{error, info, warn};
 
 use crate::Outcome;
@@ -17,6 +19,16 @@ use crate::receive::{NO_TIME, PAUSES, Receive};
 
 // 32 MiB, or 64 of the larger parts: what a worker that dies costs at most, for a row change now and then.
 const CHECKPOINT_PARTS: i32 = 4;
+
+// One part is written, one read, and one waits between them, for neither keeps an even pace.
+const PARTS_AHEAD: usize = 1;
+
+/// Why nothing more is read.
+enum LastRead {
+    /// The rest of the message: less than a part, perhaps nothing.
+    Rest(Bytes),
+    OutOfTime,
+}
 
 /// A multipart upload under way, and where the part that is being written will end.
 pub(crate) struct Upload {
@@ -77,55 +89,82 @@ where
         let headers = source.headers().clone();
         let chunks = source.total();
         let attributes = self.attributes(&headers).await?;
-        let mut writing: Option<(Bytes, End)> = None;
-        let mut moved = false;
-        loop {
-            let number = upload.as_ref().map_or(1, |upload| upload.next_part);
-            let reading = number + i32::from(writing.is_some());
-            // The part goes with the write: its memory is free as soon as it is written, or nothing could be read where there
-            // is none left.
-            let (part, end) = writing.take().unzip();
-            let (written, filled) = tokio::join!(
-                self.write(upload.as_ref(), part),
-                source.fill(self.fetch.parts.size(reading)),
-            );
-            written?;
-            if let (Some(upload), Some(end)) = (upload.as_mut(), end) {
-                upload.next_part += 1;
-                upload.end = end;
-                moved = true;
-                if upload.next_part % CHECKPOINT_PARTS == 0 {
-                    let position = self.position(upload);
-                    self.fetch.rows.checkpoint(self.message, &position).await?;
+        let first = upload.as_ref().map_or(1, |upload| upload.next_part);
+        let (queue, parts) = mpsc::channel(PARTS_AHEAD);
+        // What was read before reading failed is written; where writing fails, nothing more is read.
+        let (end, ()) = tokio::try_join!(
+            async { Ok(self.read(&mut source, first, queue).await) },
+            self.write_all(parts, upload, &keys, &attributes),
+        )?;
+        match end? {
+            LastRead::OutOfTime => {
+                let position = upload.as_ref().map(|upload| self.position(upload));
+                if let Some(position) = &position {
+                    self.fetch.rows.checkpoint(self.message, position).await?;
                 }
+                let moved = upload
+                    .as_ref()
+                    .is_some_and(|upload| upload.next_part > first);
+                self.out_of_time(position, moved, source.waited())
             }
-            let filled = filled?;
+            LastRead::Rest(rest) => match upload.take() {
+                None => self.whole(&headers, &keys, rest, attributes, chunks).await,
+                Some(upload) => self.complete(&headers, upload, rest, chunks).await,
+            },
+        }
+    }
+
+    /// Reads part after part into the queue, to the message's end or as long as there is time.
+    async fn read(
+        &self,
+        source: &mut Source<'_, M>,
+        mut number: i32,
+        queue: mpsc::Sender<(Bytes, End)>,
+    ) -> Result<LastRead, Error> {
+        loop {
+            let filled = source.fill(self.fetch.parts.size(number)).await?;
             if let Filled::Part(bytes, _) | Filled::Rest(bytes) = &filled {
-                let size = self.fetch.parts.before(reading) + bytes.len() as u64;
+                let size = self.fetch.parts.before(number) + bytes.len() as u64;
                 self.check_size(size)?;
             }
             match filled {
                 Filled::Part(part, end) => {
-                    if upload.is_none() {
-                        *upload = Some(self.start(&keys, &attributes).await?);
+                    // Beyond that the margin is for what is queued already; this part is read again.
+                    match timeout_at(self.until, queue.send((part, end))).await {
+                        Ok(Ok(())) => number += 1,
+                        Ok(Err(_)) | Err(_) => return Ok(LastRead::OutOfTime),
                     }
-                    writing = Some((part, end));
                 }
-                Filled::OutOfTime => {
-                    let position = upload.as_ref().map(|upload| self.position(upload));
-                    if let Some(position) = &position {
-                        self.fetch.rows.checkpoint(self.message, position).await?;
-                    }
-                    return self.out_of_time(position, moved, source.waited());
-                }
-                Filled::Rest(rest) => {
-                    return match upload.take() {
-                        None => self.whole(&headers, &keys, rest, attributes, chunks).await,
-                        Some(upload) => self.complete(&headers, upload, rest, chunks).await,
-                    };
-                }
+                Filled::OutOfTime => return Ok(LastRead::OutOfTime),
+                Filled::Rest(rest) => return Ok(LastRead::Rest(rest)),
             }
         }
+    }
+
+    /// Writes what comes out of the queue, and keeps in the upload how far it came.
+    async fn write_all(
+        &self,
+        mut parts: mpsc::Receiver<(Bytes, End)>,
+        upload: &mut Option<Upload>,
+        keys: &[Key],
+        attributes: &Attributes,
+    ) -> Result<(), Error> {
+        // The part goes with the write: its memory is free as soon as it is written, or nothing could be read where there is
+        // none left.
+        while let Some((part, end)) = parts.recv().await {
+            let upload = match upload {
+                Some(upload) => upload,
+                None => upload.insert(self.start(keys, attributes).await?),
+            };
+            self.write(upload, part).await?;
+            upload.next_part += 1;
+            upload.end = end;
+            if upload.next_part % CHECKPOINT_PARTS == 0 {
+                let position = self.position(upload);
+                self.fetch.rows.checkpoint(self.message, &position).await?;
+            }
+        }
+        Ok(())
     }
 
     // A few bytes of gzip can become any number.
@@ -188,10 +227,7 @@ where
         }
     }
 
-    async fn write(&self, upload: Option<&Upload>, part: Option<Bytes>) -> Result<(), Error> {
-        let (Some(upload), Some(part)) = (upload, part) else {
-            return Ok(());
-        };
+    async fn write(&self, upload: &Upload, part: Bytes) -> Result<(), Error> {
         let number = upload.next_part;
         let size_bytes = part.len();
         let key = &upload.key;
@@ -228,7 +264,7 @@ where
     ) -> Result<Outcome, Error> {
         let mut last = upload.next_part - 1;
         if !rest.is_empty() {
-            self.write(Some(&upload), Some(rest)).await?;
+            self.write(&upload, rest).await?;
             last += 1;
         }
         let message_id = self.message;

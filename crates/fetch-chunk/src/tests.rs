@@ -291,6 +291,7 @@ struct Bucket {
     // Writes that its condition refused.
     refused: Arc<Mutex<usize>>,
     answers_after: Duration,
+    writes_a_part_in: Duration,
     fate: Fate,
     hides_keys: bool,
 }
@@ -460,6 +461,7 @@ impl ObjectWriter for Bucket {
     }
     async fn part(&self, _: &str, upload_id: &str, number: i32, body: Bytes) -> Result<(), Error> {
         self.fate.kills_at("part").await;
+        tokio::time::sleep(self.writes_a_part_in).await;
         let mut uploads = self.uploads.lock().unwrap();
         let parts = &mut uploads.get_mut(upload_id).unwrap().2;
         // What S3 keeps is not in the function's memory.

@@ -86,6 +86,32 @@ async fn a_message_that_gets_on_has_all_the_time_it_needs() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_read_is_written_while_there_is_time_and_the_rest_is_read_again() {
+    let chunks: Vec<_> = (0..11).map(|seed| bytes(9 * MIB, seed)).collect();
+    let whole = chunks.concat();
+    for seconds in [1, 7, 10, 15, 20] {
+        let mut fetch = fetch(&[("slow", chunks.clone()), ("good", vec![bytes(10, 0)])]);
+        fetch.bucket.writes_a_part_in = Duration::from_secs(seconds);
+        // More than a message may have of it.
+        fetch.buffers = Buffers::with_budget(80 * MIB);
+        let mut request = batch(&["slow", "good"]);
+        loop {
+            let began = Instant::now();
+            let response = handle(&fetch, invocation(120), request).await.unwrap();
+            assert!(began.elapsed() < Duration::from_mins(2), "{seconds} s");
+            assert_eq!(response.failed, []);
+            if response.messages.is_empty() {
+                break;
+            }
+            request = again(&response);
+        }
+        assert!(object(&fetch, "slow") == whole, "{seconds} s");
+        let stored = fetch.bucket.parts.lock().unwrap().len();
+        assert_eq!(stored, whole.len().div_ceil(8 * MIB), "{seconds} s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn many_large_messages_at_once_share_the_memory_of_one_part() {
     let ids = ["1", "2", "3", "4", "5", "6"];
     let messages: Vec<_> = (0u8..)
