@@ -198,13 +198,16 @@ impl Listing {
     }
 }
 
+// A page can be empty and have a next one all the same, by MESH's API. So many of them in a row, and the rest is left.
+const FRUITLESS_PAGES: u32 = 10;
+
 // MESH takes no smaller page than ten.
 fn max_results(limit: usize) -> u32 {
     u32::try_from(limit.max(10)).unwrap_or(10)
 }
 
 fn is_empty(page: &InboxPage) -> bool {
-    page.messages.is_empty() && page.unusable == 0
+    page.messages.is_empty() && page.unusable == 0 && page.next.is_none()
 }
 
 async fn collect<I: Inbox, L, R: KnownRows>(
@@ -217,17 +220,19 @@ async fn collect<I: Inbox, L, R: KnownRows>(
     let mut listing = Listing::default();
     let mut seen = HashSet::new();
     let mut links = HashSet::new();
+    let mut fruitless = 0;
     loop {
         listing.listed += page.messages.len() + page.unusable;
         listing.unusable += page.unusable;
         page.messages.retain(|id| seen.insert(id.clone()));
         // Links that lead on and on to nothing new would never end.
         let new = !page.messages.is_empty() || page.unusable > 0;
+        fruitless = if new { 0 } else { fruitless + 1 };
         let known_link = page
             .next
             .as_ref()
             .is_some_and(|next| !links.insert(next.clone()));
-        if !new || known_link {
+        if fruitless == FRUITLESS_PAGES || known_link {
             page.next = None;
         }
         let rows = if page.messages.is_empty() {

@@ -544,6 +544,31 @@ async fn a_page_that_fails_leaves_those_before_it() {
 }
 
 #[tokio::test]
+async fn behind_empty_pages_the_others_are_found() {
+    let last = r#"{"messages":["2"],"links":{}}"#;
+    for (many, found) in [(1, true), (9, true), (10, false)] {
+        let empty: Vec<_> = (0..many)
+            .map(|n| format!(r#"{{"messages":[],"links":{{"next":"/messageexchange/X26ABC1/inbox?continue_from={n}"}}}}"#))
+            .collect();
+        let mut script: Vec<_> = empty.iter().map(|page| Ok(page.as_str())).collect();
+        script.push(Ok(last));
+        let poll = pages(&script).await;
+        let answer = run(&poll, REQUEST).await.unwrap();
+        assert_eq!(
+            answer["statusCode"],
+            if found { 200 } else { 204 },
+            "{many}"
+        );
+        assert_eq!(poll.leases.held.load(Ordering::SeqCst), found);
+        // They count in a row.
+        script.insert(1, Ok(FIRST));
+        let poll = pages(&script).await;
+        let answer = run(&poll, REQUEST).await.unwrap();
+        assert_eq!(batches(&answer), [["1", "2"]], "{many}");
+    }
+}
+
+#[tokio::test]
 async fn links_that_lead_to_nothing_new_are_not_followed_for_ever() {
     let empty = FIRST.replace(r#""1""#, "");
     let unusable = FIRST.replace(r#""1""#, r#""\u0000""#);
