@@ -8,7 +8,7 @@ use mesh_pipeline::state::Position;
 use mesh_pipeline::store::{Attributes, Found, ObjectWriter, Written};
 use mesh_pipeline::{Error, Fault};
 use tokio::sync::mpsc;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
 use crate::Outcome;
@@ -88,29 +88,32 @@ where
     ) -> Result<Outcome, Error> {
         let headers = source.headers().clone();
         let chunks = source.total();
-        let attributes = self.attributes(&headers).await?;
         let first = upload.as_ref().map_or(1, |upload| upload.next_part);
         let (queue, parts) = mpsc::channel(PARTS_AHEAD);
         // What was read before reading failed is written; where writing fails, nothing more is read.
         let (end, ()) = tokio::try_join!(
             async { Ok(self.read(&mut source, first, queue).await) },
-            self.write_all(parts, upload, &keys, &attributes),
+            self.write_all(parts, upload, &keys, &headers),
         )?;
+        let moved = upload
+            .as_ref()
+            .is_some_and(|upload| upload.next_part > first);
         match end? {
-            LastRead::OutOfTime => {
+            // Parts that were queued may have taken the margin's time; then the next invocation reads the rest again.
+            LastRead::Rest(rest) if !moved || Instant::now() < self.until => match upload.take() {
+                None => {
+                    let attributes = self.attributes(&headers).await?;
+                    self.whole(&headers, &keys, rest, attributes, chunks).await
+                }
+                Some(upload) => self.complete(&headers, upload, rest, chunks).await,
+            },
+            LastRead::Rest(_) | LastRead::OutOfTime => {
                 let position = upload.as_ref().map(|upload| self.position(upload));
                 if let Some(position) = &position {
                     self.fetch.rows.checkpoint(self.message, position).await?;
                 }
-                let moved = upload
-                    .as_ref()
-                    .is_some_and(|upload| upload.next_part > first);
                 self.out_of_time(position, moved, source.waited())
             }
-            LastRead::Rest(rest) => match upload.take() {
-                None => self.whole(&headers, &keys, rest, attributes, chunks).await,
-                Some(upload) => self.complete(&headers, upload, rest, chunks).await,
-            },
         }
     }
 
@@ -147,14 +150,14 @@ where
         mut parts: mpsc::Receiver<(Bytes, End)>,
         upload: &mut Option<Upload>,
         keys: &[Key],
-        attributes: &Attributes,
+        headers: &MessageHeaders,
     ) -> Result<(), Error> {
         // The part goes with the write: its memory is free as soon as it is written, or nothing could be read where there is
         // none left.
         while let Some((part, end)) = parts.recv().await {
             let upload = match upload {
                 Some(upload) => upload,
-                None => upload.insert(self.start(keys, attributes).await?),
+                None => upload.insert(self.start(keys, headers).await?),
             };
             self.write(upload, part).await?;
             upload.next_part += 1;
@@ -179,7 +182,8 @@ where
         ))))
     }
 
-    async fn start(&self, keys: &[Key], attributes: &Attributes) -> Result<Upload, Error> {
+    async fn start(&self, keys: &[Key], headers: &MessageHeaders) -> Result<Upload, Error> {
+        let attributes = self.attributes(headers).await?;
         let destination = self.destination;
         // An id is another message's only by accident: that shows at the end, and the next attempt looks first.
         let key = if self.again || self.overwrite || destination.by_name {
@@ -189,7 +193,7 @@ where
         };
         let key = key.ok_or_else(|| self.all_taken())?;
         self.tell_destination(&key);
-        let id = self.started(&key, attributes).await?;
+        let id = self.started(&key, &attributes).await?;
         let upload = Upload {
             id,
             key,

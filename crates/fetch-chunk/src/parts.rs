@@ -207,7 +207,7 @@ impl<'a, M: Messages> Source<'a, M> {
             let next = download(self.messages, self.mailbox, self.message, self.number + 1).await?;
             if next.total != total {
                 return Err(Error::InvalidMessage(Fault::new(format!(
-                    "message {} had {total} chunks and now has {}",
+                    "message {} had {total} chunks and now has {}; tell the MESH service desk if it is so again at the next attempt",
                     self.message, next.total
                 ))));
             }
@@ -220,7 +220,7 @@ impl<'a, M: Messages> Source<'a, M> {
 
 fn nothing_came(message: &MessageId, chunk: u32) -> Error {
     Error::MeshUnavailable(Fault::new(format!(
-        "nothing of chunk {chunk} of message {message} came for {} seconds",
+        "nothing of chunk {chunk} of message {message} came for {} seconds; it is tried again, and if that does not help, tell the MESH service desk",
         PATIENCE.as_secs()
     )))
 }

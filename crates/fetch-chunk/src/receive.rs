@@ -528,7 +528,7 @@ where
         };
         if stalled > PATIENCE {
             return Err(Error::MeshUnavailable(Fault::new(format!(
-                "message {message_id} came so slowly that not one part of it was stored in {} seconds",
+                "message {message_id} came so slowly that not one part of it was stored in {} seconds; it is tried again, and if that does not help, look at the way to MESH",
                 stalled.as_secs()
             ))));
         }

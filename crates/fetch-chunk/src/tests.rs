@@ -292,6 +292,8 @@ struct Bucket {
     refused: Arc<Mutex<usize>>,
     answers_after: Duration,
     writes_a_part_in: Duration,
+    // The part that it does not take, once.
+    fails_at: Arc<Mutex<Option<i32>>>,
     fate: Fate,
     hides_keys: bool,
 }
@@ -462,6 +464,10 @@ impl ObjectWriter for Bucket {
     async fn part(&self, _: &str, upload_id: &str, number: i32, body: Bytes) -> Result<(), Error> {
         self.fate.kills_at("part").await;
         tokio::time::sleep(self.writes_a_part_in).await;
+        let mut fails_at = self.fails_at.lock().unwrap();
+        if fails_at.take_if(|part| *part == number).is_some() {
+            return Err(Error::AwsUnavailable(Fault::new("slow down")));
+        }
         let mut uploads = self.uploads.lock().unwrap();
         let parts = &mut uploads.get_mut(upload_id).unwrap().2;
         // What S3 keeps is not in the function's memory.
@@ -647,6 +653,30 @@ async fn an_invocation_that_runs_out_of_time_hands_over_exactly() {
     assert!(invocations > 1);
     assert!(object(&fetch, "m") == whole);
     assert_eq!(fetch.rows.of("m").attempts, Some(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn headers_that_metadata_has_no_room_for_are_stored_once_however_long_it_takes() {
+    let mut fetch = fetch(&[("m", vec![bytes(20 * MIB, 1), bytes(20 * MIB, 2)])]);
+    let name = "n".repeat(3_000);
+    fetch.messages.names.insert("m".to_owned(), name.clone());
+    fetch.messages.pace = Duration::from_secs(1);
+    let mut request = batch(&["m"]);
+    loop {
+        let response = handle(&fetch, invocation(75), request).await.unwrap();
+        let [stored] = &fetch.bucket.versions_of("headers/X26ABC2/m.json")[..] else {
+            panic!("not once");
+        };
+        assert!(
+            std::str::from_utf8(&stored.as_ref().unwrap().body)
+                .unwrap()
+                .contains(&name)
+        );
+        if response.stored_count == 1 {
+            break;
+        }
+        request = again(&response);
+    }
 }
 
 #[tokio::test]

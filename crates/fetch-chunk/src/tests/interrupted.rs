@@ -77,6 +77,32 @@ async fn a_call_that_is_repeated_goes_on_where_the_one_before_came_to() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_part_that_is_not_taken_ends_the_reading_and_costs_none_before_it() {
+    for part in 1..=7 {
+        let mut fetch = large();
+        fetch.messages.pace = Duration::from_secs(1);
+        *fetch.bucket.fails_at.lock().unwrap() = Some(part);
+        let begun = tokio::time::Instant::now();
+        let first = handle(&fetch, invocation(900), batch(&["large"])).await;
+        assert_eq!(begun.elapsed().as_secs(), u64::try_from(part).unwrap() * 8);
+        let next = if part == 1 {
+            assert_eq!(first.unwrap_err().name(), "AwsUnavailable");
+            batch(&["large"])
+        } else {
+            let first = first.unwrap();
+            assert_eq!((first.failed.len(), position(&first).2), (0, part));
+            assert_eq!(fetch.rows.of("large").next_part, Some(part));
+            again(&first)
+        };
+        let second = handle(&fetch, invocation(900), next).await.unwrap();
+        assert_eq!(second.stored_count, 1);
+        let whole = fetch.messages.messages["large"].concat();
+        assert!(object(&fetch, "large") == whole);
+        assert_eq!(*fetch.bucket.begun.lock().unwrap(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_falls_silent_fails_before_its_invocation_ends() {
     let mut fetch = large();
     fetch.messages.stuck_after = Some(4);

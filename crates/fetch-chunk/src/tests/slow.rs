@@ -87,9 +87,10 @@ async fn a_message_that_gets_on_has_all_the_time_it_needs() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_read_is_written_while_there_is_time_and_the_rest_is_read_again() {
-    let chunks: Vec<_> = (0..11).map(|seed| bytes(9 * MIB, seed)).collect();
-    let whole = chunks.concat();
-    for seconds in [1, 7, 10, 15, 20] {
+    // At last also with the rest in hand while parts are written.
+    for (seconds, size) in [(1, 9), (7, 9), (10, 9), (15, 9), (20, 9), (20, 4)] {
+        let chunks: Vec<_> = (0..11).map(|seed| bytes(size * MIB, seed)).collect();
+        let whole = chunks.concat();
         let mut fetch = fetch(&[("slow", chunks.clone()), ("good", vec![bytes(10, 0)])]);
         fetch.bucket.writes_a_part_in = Duration::from_secs(seconds);
         // More than a message may have of it.
