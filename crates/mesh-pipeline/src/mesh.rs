@@ -15,9 +15,9 @@ use crate::settings::MeshSettings;
 // A chunk may take as long as Lambda lets its function work.
 const LONGEST_INVOCATION: std::time::Duration = std::time::Duration::from_mins(15);
 
-/// The limit of an attempt at a call without a message's content: with its repetitions, and a minute of Retry-After in all, the
-/// call ends before the shortest invocation does, two minutes, so that what it came to can be noted.
-pub const SHORT_CALL: std::time::Duration = std::time::Duration::from_secs(20);
+/// The limit of an attempt at a call without a message's content: four attempts and a minute of Retry-After in all, or twice four
+/// attempts one after another, end before the shortest invocation does, two minutes, so that what they came to can be noted.
+pub const SHORT_CALL: std::time::Duration = std::time::Duration::from_secs(13);
 
 // In days.
 const EXPIRES_SOON: i64 = 30;
@@ -228,7 +228,7 @@ impl<S: SecretSource> Mesh<S> {
                 Fault::new("the message's body is not what its Content-Encoding says; ask its sender to send it again").because(error),
             ),
             Mesh::Malformed(_) => Error::MeshUnavailable(
-                Fault::new("MESH's answer can't be understood").because(error),
+                Fault::new("MESH's answer can't be understood; tell the MESH service desk if it stays so").because(error),
             ),
             Mesh::InvalidHeader(_) => Error::InvalidParameters(
                 Fault::new("a MESH header can't be sent").because(error),
