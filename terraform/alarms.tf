@@ -95,7 +95,7 @@ locals {
     { for name in ["track-not-running"] : name => {
       section   = name, namespace = "AWS/States", metric = "ExecutionsSucceeded", at_most = 0, periods = var.track_alarm_minutes / 5
       dimension = { StateMachineArn = aws_sfn_state_machine.track_messages.arn }
-      says      = "No tracking run has succeeded for ${var.track_alarm_minutes} minutes: interrupted sends wait, and the alarms on messages see nothing."
+      says      = "No tracking run has succeeded for ${var.track_alarm_minutes} minutes: interrupted sends may wait, and the alarms on messages see nothing."
     } if var.track_alarm_minutes > 0 },
     # Between two runs nothing has changed: how things stood still holds.
     { for metric, one in local.tracked : metric => {

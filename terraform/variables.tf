@@ -474,7 +474,7 @@ variable "send_max_concurrency" {
 
 variable "send_copied_objects" {
   type        = bool
-  description = "Whether an object that is copied to a key below `outbound` is sent, too. By default only a put or a completed multipart upload sends."
+  description = "Whether an object that is copied to a key below `outbound` is sent, too. By default only a put or a completed multipart upload sends, which a copy made in parts is as well."
   default     = false
   nullable    = false
 }
@@ -634,7 +634,7 @@ variable "message_row_retention_in_days" {
 
 variable "mesh_s3_object_expiry_enabled" {
   type        = bool
-  description = "Whether objects expire; better kept true, with messages that must last copied elsewhere. Default false, so that no message disappears unasked."
+  description = "Whether objects expire, sent or not; better kept true, with messages that must last copied elsewhere. Default false, so that no message disappears unasked."
   default     = false
   nullable    = false
 }
