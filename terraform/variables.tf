@@ -73,7 +73,7 @@ variable "memory" {
 
 variable "fetch_message_lambda_memory_size" {
   type        = number
-  description = "The NHS's module's name of `memory.fetch_message_chunk`, which it wins over."
+  description = "Old name of `memory.fetch_message_chunk`; if both are set, this one counts."
   default     = null
 
   validation {
@@ -84,7 +84,7 @@ variable "fetch_message_lambda_memory_size" {
 
 variable "send_message_lambda_memory_size" {
   type        = number
-  description = "The NHS's module's name of `memory.send_message_chunk`, which it wins over."
+  description = "Old name of `memory.send_message_chunk`; if both are set, this one counts."
   default     = null
 
   validation {
@@ -634,7 +634,7 @@ variable "message_row_retention_in_days" {
 
 variable "mesh_s3_object_expiry_enabled" {
   type        = bool
-  description = "Whether objects expire, sent or not; better kept true, with messages that must last copied elsewhere. Default false, so that no message disappears unasked."
+  description = "Whether objects expire, sent, read or not. Off by default, so that no message disappears unasked; if it is on, copy elsewhere what must last."
   default     = false
   nullable    = false
 }

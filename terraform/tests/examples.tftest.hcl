@@ -39,6 +39,10 @@ run "consumer" {
     }
     error_message = "the rule takes messages of this bucket"
   }
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.failed.dimensions.QueueName == aws_sqs_queue.failed.name && aws_cloudwatch_metric_alarm.failed.threshold == 0
+    error_message = "an event that the function failed on sounds an alarm"
+  }
 }
 
 run "secrets_manager" {

@@ -222,7 +222,7 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
         let stale = clock::now() - put.time? > Duration::days(days.into());
         stale.then(|| {
             Error::StaleEvent(Fault::new(format!(
-                "the event is older than the {days} days for which rows are kept, so it can't be told whether s3://{}/{} was sent; put the object again to send it",
+                "the event is older than the {days} days for which rows are kept, so it can't be told whether s3://{}/{} was sent; ask the recipient, and put the object again only if they lack it",
                 put.bucket, put.key
             )))
         })

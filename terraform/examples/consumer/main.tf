@@ -24,6 +24,7 @@ module "mesh" {
   mailbox_ids        = var.mailbox_ids
   cloudtrail_enabled = false
   force_destroy      = var.force_destroy
+  alarm_actions      = var.alarm_actions
 }
 
 locals {
@@ -95,6 +96,22 @@ resource "aws_sqs_queue" "failed" {
   name                      = "${local.name}-failed"
   message_retention_seconds = 1209600
   sqs_managed_sse_enabled   = true
+}
+
+# MESH has been told that these messages arrived: nobody else misses them.
+resource "aws_cloudwatch_metric_alarm" "failed" {
+  alarm_name          = aws_sqs_queue.failed.name
+  alarm_description   = "Received messages that ${local.name} did not work on. They are in ${module.mesh.mesh_s3_bucket_name}, their events in the queue, for 14 days."
+  alarm_actions       = var.alarm_actions
+  namespace           = "AWS/SQS"
+  metric_name         = "ApproximateNumberOfMessagesVisible"
+  dimensions          = { QueueName = aws_sqs_queue.failed.name }
+  statistic           = "Maximum"
+  period              = 300
+  evaluation_periods  = 1
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 0
+  treat_missing_data  = "notBreaching"
 }
 
 resource "aws_sqs_queue_policy" "failed" {
@@ -199,6 +216,12 @@ variable "mesh_url" {
 variable "mailbox_ids" {
   type        = set(string)
   description = "Mailboxes to receive from."
+}
+
+variable "alarm_actions" {
+  type        = list(string)
+  description = "ARNs of SNS topics: who is told when a message needs a person."
+  default     = []
 }
 
 variable "force_destroy" {

@@ -1,10 +1,13 @@
 # The client key, the shared key and the passwords in Secrets Manager, encrypted with a key of your own. Terraform makes the
-# secrets without a value, so that none gets into its state. Put the values after the first apply:
+# secrets without a value, so that none gets into its state. The certificates, MESH_CA_CERT and MESH_CLIENT_CERT, are in SSM (see
+# the README). Put the values right after the first apply, from files that end without a line break: until then the hourly
+# handshakes fail, and an alarm says so.
 #
-#   aws secretsmanager put-secret-value --secret-id /<name_prefix>-mesh/mesh/MESH_SHARED_KEY --secret-string file://shared-key
+#   for secret in MESH_CLIENT_KEY MESH_SHARED_KEY mailboxes/<mailbox>/MAILBOX_PASSWORD; do
+#     aws secretsmanager put-secret-value --secret-id "/<name_prefix>-mesh/mesh/$secret" --secret-string "file://${secret##*/}"
+#   done
 #
-# The certificates, MESH_CA_CERT and MESH_CLIENT_CERT, stay in SSM (see the README). Then set get_messages_enabled to true and
-# apply again: polls begin.
+# Then set get_messages_enabled to true and apply again: polls begin.
 
 terraform {
   required_version = ">= 1.9"
