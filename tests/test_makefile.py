@@ -92,6 +92,13 @@ def test_a_target_makes_each_check(clone, tmp_path, target):
     assert [check for check in CHECKS[target] if not any(call.startswith(check) for call in calls)] == []
 
 
+def test_nightly_runs_every_file_that_has_a_test_for_it():
+    (named,) = re.findall(r"^NIGHTLY = (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    tests = ROOT / "tests"
+    marked = {str(file.relative_to(tests)) for file in tests.rglob("test_*.py") if re.search(r"mark\.nightly", file.read_text())}
+    assert sorted(named.split()) == sorted(marked)
+
+
 def test_cargo_fuzz_lists_every_fuzz_target():
     manifest = tomllib.loads((ROOT / "fuzz/Cargo.toml").read_text())
     assert {binary["path"] for binary in manifest["bin"]} == {f"fuzz_targets/{file.name}" for file in (ROOT / "fuzz/fuzz_targets").iterdir()}
