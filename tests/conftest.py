@@ -28,6 +28,23 @@ LEGACY, LEGACY_OTHER, LEGACY_WORKFLOW = "X26T950", "X26T951", "LEGACY_WORKFLOW"
 SECOND = [f"X26T{number:03}" for number in range(952, 980)]
 SECOND_BUCKET = "second-legacy-inbound"
 README = ["X26ABC123", "X26ABC456"]
+# Added to the policies of `second`; what they deny, nobody here does.
+THEIRS = {
+    "bucket": {
+        "Sid": "Theirs",
+        "Effect": "Deny",
+        "Principal": {"AWS": "arn:aws:iam::210987654321:root"},
+        "Action": "s3:DeleteObject",
+        "Resource": "arn:aws:s3:::second-mesh/theirs/*",
+    },
+    "key": {
+        "Sid": "Theirs",
+        "Effect": "Deny",
+        "Principal": {"AWS": "arn:aws:iam::210987654321:root"},
+        "Action": "kms:Decrypt",
+        "Resource": "*",
+    },
+}
 # Calls that tests make a role fail at: action and resource.
 SECOND_REFUSED_KEY = "outbound/received.csv"
 REFUSED = {("s3:PutObject", f"arn:aws:s3:::second-mesh/{SECOND_REFUSED_KEY}")}
@@ -110,6 +127,10 @@ def stack():
     return found
 
 
+def document(*statements):
+    return json.dumps({"Version": "2012-10-17", "Statement": statements})
+
+
 def others(stack):
     """Further instances in the same account, by the names of their module blocks."""
     local = {"mesh_env": "local", "mesh_url": stack.mesh_url}
@@ -133,6 +154,8 @@ def others(stack):
             # Less than the messages of the tests.
             "memory": {"fetch_message_chunk": 128, "send_message_chunk": 128},
             "max_message_size": 200 * MIB,
+            "additional_bucket_policy_json": document(THEIRS["bucket"]),
+            "additional_kms_key_policy_json": document(THEIRS["key"]),
         },
         # The block of the NHS module's README without its VPC lines, in another environment.
         "readme": local

@@ -1,9 +1,11 @@
 """Three instances that one apply has made: what AWS holds is what the configuration says, and says again."""
 
 import json
+import re
 
 import pytest
-from conftest import PREFIX
+from conftest import PREFIX, THEIRS, document
+from stack.servers import StackError
 
 
 @pytest.fixture(params=["pipeline", "second", "readme"])
@@ -40,6 +42,26 @@ def test_buckets_take_tls_alone_and_keep_versions(instance):
 
 def key_of(instance):
     return instance.stack.client("kms").describe_key(KeyId=f"alias/{instance.name}")["KeyMetadata"]["Arn"]
+
+
+def test_the_callers_statements_stand_beside_the_modules(second):
+    policies = {
+        "bucket": second.stack.client("s3").get_bucket_policy(Bucket=second.bucket)["Policy"],
+        "key": second.stack.client("kms").get_key_policy(KeyId=key_of(second), PolicyName="default")["Policy"],
+    }
+    found = {name: {one["Sid"]: one for one in json.loads(policy)["Statement"]} for name, policy in policies.items()}
+    assert set(found["bucket"]) == {"TlsOnly", "Tls12AtLeast", "Theirs"}
+    assert set(found["key"]) == {"AccountDecidesByIam", "LogGroups", "EventsToDeadLetterQueue", "Theirs"}
+    assert {name: statements["Theirs"] for name, statements in found.items()} == THEIRS
+
+
+def test_a_statement_with_a_sid_of_the_modules_is_refused(stack):
+    """One would take the other's place, and nobody would be told."""
+    terraform = stack.terraform("sids")
+    example = {"name_prefix": "sids", "mesh_env": "local", "mesh_url": stack.mesh_url, "mailbox_ids": []}
+    terraform.init(example, {"additional_kms_key_policy_json": document(THEIRS["key"] | {"Sid": "LogGroups"})})
+    with pytest.raises(StackError, match=r"duplicate\W+Sid\W+LogGroups"):
+        terraform.plan()
 
 
 def test_everything_at_rest_has_the_instances_own_key(instance):
