@@ -19,8 +19,8 @@ def of(document, pattern):
 def test_tests_that_it_names_exist(document):
     missing = [
         f"{file}::{name}"
-        for file, name in of(document, r"`((?:tests|bench|crates)/[\w/-]+\.(?:py|rs))::(\w+)`")
-        if not (ROOT / file).exists() or not re.search(rf"\b(?:def|fn) {name}\(", (ROOT / file).read_text())
+        for file, name in of(document, r"`((?:tests|bench|crates|terraform)/[\w/-]+\.(?:py|rs|tftest\.hcl))::(\w+)`")
+        if not (ROOT / file).exists() or not re.search(rf"\b(?:def|fn) {name}\(|^run \"{name}\" ", (ROOT / file).read_text(), re.MULTILINE)
     ]
     assert not missing
 
