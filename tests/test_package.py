@@ -1,4 +1,4 @@
-"""The zips as a release needs them: nothing newer than the runtime, nothing of the machine that built them, the same bytes twice, no more logged than is asked for."""
+"""The zips as a release needs them: nothing newer than the runtime, nothing of the machine or the hour, no more logged than is asked for."""
 
 import os
 import re
