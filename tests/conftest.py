@@ -156,6 +156,7 @@ def others(stack):
             "max_message_size": 200 * MIB,
             "additional_bucket_policy_json": document(THEIRS["bucket"]),
             "additional_kms_key_policy_json": document(THEIRS["key"]),
+            "tracing_enabled": True,
         },
         # The block of the NHS module's README without its VPC lines, in another environment.
         "readme": local

@@ -60,6 +60,20 @@ def test_the_key_is_used_through_aws_services_alone(policies):
                 assert all(action.startswith("kms:") for action in one.actions), one.actions
 
 
+def test_every_function_and_machine_may_trace(second):
+    """With `tracing_enabled`; X-Ray is called by AWS alone."""
+    traces = {"xray:PutTelemetryRecords", "xray:PutTraceSegments"}
+    samples = {"xray:GetSamplingRules", "xray:GetSamplingTargets"}
+    found = {
+        role.removeprefix(f"{second.name}-"): {action for one in statements for action in one.actions if action.startswith("xray:")}
+        for role, statements in least_privilege.roles(second.stack, second.name).items()
+    }
+    functions = ("acknowledge-message", "fetch-message-chunk", "poll-mailbox", "send-message-chunk", "track-message")
+    machines = ("get-messages", "send-message", "track-messages")
+    expected = {f"{function}-role": traces for function in functions} | {machine: traces | samples for machine in machines}
+    assert {role: actions for role, actions in found.items() if actions} == expected
+
+
 def test_no_function_stores_where_an_object_would_be_sent(second):
     """Its role may write the rest of the bucket: with `use_legacy_inbound_location` a folder may be any."""
     s3 = second.stack.client("s3", f"LAMBDA-{second.name}-fetch-message-chunk")

@@ -14,6 +14,7 @@ from .policies import covers, statements
 _FUNCTION, _MACHINE = r"(acknowledge-message|fetch-message-chunk|poll-mailbox|send-message-chunk|track-message)-role", r"(get|send|track)-messages?"
 _KEEPS_ROWS = "DynamoDB decrypts a table's key, SSM and Secrets Manager what is read, for the caller alone: kms:ViaService"
 _DELIVERS = "Step Functions sets up the delivery of its log"
+_TRACES = "Lambda and Step Functions send what they trace"
 ON_BEHALF = {
     (_FUNCTION, "kms:Decrypt"): _KEEPS_ROWS,
     ("fetch-message-chunk-role", "kms:GenerateDataKey"): "S3 encrypts what is put, for the caller alone: kms:ViaService",
@@ -37,16 +38,20 @@ ON_BEHALF = {
             "UpdateLogDelivery",
         )
     },
+    **{(role, f"xray:{action}"): _TRACES for role in (_FUNCTION, _MACHINE) for action in ("PutTelemetryRecords", "PutTraceSegments")},
+    (_MACHINE, "xray:GetSamplingRules"): "Step Functions asks what is to be traced",
+    (_MACHINE, "xray:GetSamplingTargets"): "Step Functions asks what is to be traced",
 }
 
-# With a VPC Lambda makes a function's network interfaces with the function's role, and never for its code (NoNetworkForTheCode).
+# What Lambda does with the role of a function in a VPC (its guide's "Required IAM permissions"), and its code may not
+# (NoNetworkForTheCode).
 OF_A_VPC = {
-    "ec2:AssignPrivateIpAddresses",
-    "ec2:CreateNetworkInterface",
-    "ec2:DeleteNetworkInterface",
-    "ec2:DescribeNetworkInterfaces",
-    "ec2:DescribeSubnets",
-    "ec2:UnassignPrivateIpAddresses",
+    "ec2:AssignPrivateIpAddresses": "Lambda gives an interface further addresses",
+    "ec2:CreateNetworkInterface": "Lambda makes the function's interfaces",
+    "ec2:DeleteNetworkInterface": "Lambda takes them away after the function",
+    "ec2:DescribeNetworkInterfaces": "Lambda looks for those that it may share, and whether one is ready",
+    "ec2:DescribeSubnets": "Lambda looks at the subnets before it makes an interface",
+    "ec2:UnassignPrivateIpAddresses": "Lambda takes addresses back",
 }
 
 # What a run here does not come to, by role, action and resource as `granted_by` names them.
