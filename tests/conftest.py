@@ -13,7 +13,7 @@ from stack import least_privilege
 from stack.aws import failures
 from stack.checks import MIB
 from stack.control import Stack
-from stack.pipeline import Pipeline
+from stack.pipeline import ACCOUNT, Pipeline
 from stack.servers import TESTS
 
 FOLDER = "MESH_AWS_TEST_FOLDER"
@@ -28,7 +28,9 @@ LEGACY, LEGACY_OTHER, LEGACY_WORKFLOW = "X26T950", "X26T951", "LEGACY_WORKFLOW"
 SECOND = [f"X26T{number:03}" for number in range(952, 980)]
 SECOND_BUCKET = "second-legacy-inbound"
 README = ["X26ABC123", "X26ABC456"]
-# Added to the policies of `second`; what they deny, nobody here does.
+# Of `second`, and nothing that anybody here needs: keys, a boundary, a share, statements that deny what nobody does.
+SECRETS_KEY, LEGACY_KEY = (f"arn:aws:kms:eu-west-2:123456789012:key/{name}" for name in ("secrets", "legacy"))
+BOUNDARY, SHARE = "arn:aws:iam::123456789012:policy/boundary", 100
 THEIRS = {
     "bucket": {
         "Sid": "Theirs",
@@ -157,6 +159,12 @@ def others(stack):
             "additional_bucket_policy_json": document(THEIRS["bucket"]),
             "additional_kms_key_policy_json": document(THEIRS["key"]),
             "tracing_enabled": True,
+            "permissions_boundary": BOUNDARY,
+            "secrets_kms_key_arns": [SECRETS_KEY],
+            "legacy_inbound_kms_key_arns": [LEGACY_KEY],
+            "send_max_concurrency": SHARE,
+            "bucket_key_enabled": False,
+            "manage_bucket_notifications": False,
         },
         # The block of the NHS module's README without its VPC lines, in another environment.
         "readme": local
@@ -168,6 +176,13 @@ def others(stack):
             "compress_threshold": 1 * MIB,
         },
     }
+
+
+def own_notifications(stack):
+    """A bucket's, as a caller has them that keeps a queue beside EventBridge."""
+    stack.client("sqs").create_queue(QueueName="theirs")
+    queue = {"Id": "Theirs", "QueueArn": f"arn:aws:sqs:eu-west-2:{ACCOUNT}:theirs", "Events": ["s3:ObjectRestore:Completed"]}
+    return {"QueueConfigurations": [queue], "EventBridgeConfiguration": {}}
 
 
 @pytest.fixture(scope="session")
@@ -194,6 +209,9 @@ def applied(stack):
                     uncertain_send_wait_seconds=2,
                 )
                 found.put_secrets(SENDERS)
+                s3.put_bucket_notification_configuration(
+                    Bucket=second(stack).bucket, NotificationConfiguration=own_notifications(stack)
+                )
                 for one in (found, second(stack), readme(stack)):
                     one.capture_events()
                 outcome.write_text("null")

@@ -4,7 +4,9 @@ import json
 import re
 
 import pytest
-from conftest import PREFIX, THEIRS, document
+from conftest import BOUNDARY, LEGACY_KEY, PREFIX, SECRETS_KEY, SHARE, THEIRS, document
+from stack import least_privilege
+from stack.policies import several
 from stack.servers import StackError
 
 
@@ -53,6 +55,43 @@ def test_the_callers_statements_stand_beside_the_modules(second):
     assert set(found["bucket"]) == {"TlsOnly", "Tls12AtLeast", "Theirs"}
     assert set(found["key"]) == {"AccountDecidesByIam", "LogGroups", "EventsToDeadLetterQueue", "Theirs"}
     assert {name: statements["Theirs"] for name, statements in found.items()} == THEIRS
+
+
+def test_every_role_has_the_boundary(second):
+    iam = second.stack.client("iam")
+    names = list(least_privilege.roles(second.stack, second.name))
+    assert len(names) >= 12
+    found = [iam.get_role(RoleName=name)["Role"].get("PermissionsBoundary", {}).get("PermissionsBoundaryArn") for name in names]
+    assert found == [BOUNDARY] * len(names)
+
+
+def test_keys_of_the_callers_own_are_granted_by_the_services_that_use_them(second):
+    functions = {
+        role.removeprefix(f"{second.name}-"): {
+            (key, service.partition(".")[0])
+            for one in statements
+            for key in one.resources
+            if key in (SECRETS_KEY, LEGACY_KEY)
+            for service in several(one.condition["StringEquals"]["kms:ViaService"])
+        }
+        for role, statements in least_privilege.roles(second.stack, second.name).items()
+    }
+    secrets = {(SECRETS_KEY, "ssm"), (SECRETS_KEY, "secretsmanager")}
+    assert functions.pop("fetch-message-chunk-role") == secrets | {(LEGACY_KEY, "s3")}
+    others = ("acknowledge-message", "poll-mailbox", "send-message-chunk", "track-message")
+    assert [functions.pop(f"{function}-role") for function in others] == [secrets] * 4
+    assert set(map(frozenset, functions.values())) == {frozenset()}
+
+
+def test_sending_has_its_share_and_the_bucket_no_key_and_the_callers_notifications(second):
+    client = second.stack.client
+    share = client("lambda").get_function_concurrency(FunctionName=f"{second.name}-send-message-chunk")
+    assert share["ReservedConcurrentExecutions"] == SHARE
+    rules = client("s3").get_bucket_encryption(Bucket=second.bucket)["ServerSideEncryptionConfiguration"]["Rules"]
+    assert [rule["BucketKeyEnabled"] for rule in rules] == [False]
+    # That a second plan wants no other is seen above.
+    kept = client("s3").get_bucket_notification_configuration(Bucket=second.bucket)
+    assert [one["Id"] for one in kept["QueueConfigurations"]] == ["Theirs"]
 
 
 def test_a_statement_with_a_sid_of_the_modules_is_refused(stack):
