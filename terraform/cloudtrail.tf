@@ -52,9 +52,10 @@ resource "aws_cloudtrail" "s3logs" {
   ]
 }
 
+# One that is named is kept without a trail: it may be that of the NHS's module, with its lines.
 resource "aws_cloudwatch_log_group" "mesh_cloudtrail" {
   #checkov:skip=CKV_AWS_338:cloudtrail_cloudwatch_log_retention_in_days decides, 30 as in the NHS's module
-  count             = var.cloudtrail_enabled ? 1 : 0
+  count             = var.cloudtrail_enabled || var.cloudtrail_log_group_name != null ? 1 : 0
   name              = local.trail_log_group_name
   retention_in_days = var.cloudtrail_cloudwatch_log_retention_in_days
   kms_key_id        = aws_kms_key.mesh.arn

@@ -53,7 +53,7 @@ data "aws_iam_policy_document" "own_key" {
       test     = "ArnLike"
       variable = "kms:EncryptionContext:aws:logs:arn"
       values = [
-        for group in concat(["/aws/lambda/${local.name}-*", "/aws/states/${local.name}-*"], var.cloudtrail_enabled ? [local.trail_log_group_name] : []) :
+        for group in concat(["/aws/lambda/${local.name}-*", "/aws/states/${local.name}-*"], var.cloudtrail_enabled || var.cloudtrail_log_group_name != null ? [local.trail_log_group_name] : []) :
         "arn:${local.partition}:logs:${local.region}:${local.account_id}:log-group:${group}"
       ]
     }

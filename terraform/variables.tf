@@ -698,7 +698,7 @@ variable "cloudtrail_enabled" {
 
 variable "cloudtrail_log_group_name" {
   type        = string
-  description = "Name of the trail's log group. Default: `/aws/cloudtrail/<name_prefix>-mesh`."
+  description = "Name of the trail's log group. Default: `/aws/cloudtrail/<name_prefix>-mesh`. With a name the group stays, with its lines, when the trail is switched off."
   default     = null
 
   validation {

@@ -86,6 +86,25 @@ run "its_log_group_keeps_its_name_if_the_caller_wants" {
   }
 }
 
+run "its_log_group_stays_without_it_where_it_has_a_name" {
+  command = plan
+
+  variables {
+    cloudtrail_enabled        = false
+    cloudtrail_log_group_name = "/aws/cloudtrail/mesh-s3-logs"
+  }
+
+  assert {
+    condition     = length(aws_cloudtrail.s3logs) + length(aws_iam_role.mesh_cloudtrail_to_cloudwatch_role) == 0 && aws_cloudwatch_log_group.mesh_cloudtrail[0].name == "/aws/cloudtrail/mesh-s3-logs"
+    error_message = "the lines of the NHS's module are kept"
+  }
+
+  assert {
+    condition     = contains(flatten([for statement in data.aws_iam_policy_document.own_key.statement : [for condition in statement.condition : condition.values] if statement.sid == "LogGroups"]), "arn:aws:logs:eu-west-2:123456789012:log-group:/aws/cloudtrail/mesh-s3-logs")
+    error_message = "the key still serves that group"
+  }
+}
+
 run "names_and_periods_that_are_none_are_refused" {
   command = plan
 
