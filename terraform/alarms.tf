@@ -11,6 +11,11 @@ locals {
     )
   }
 
+  # An hour, or two polls where these take longer, in the alarm's periods of five minutes. None beyond a day: CloudWatch looks
+  # no further back.
+  two_polls          = ceil(2 * local.schedule_minutes.polls / 5) * 5
+  poll_alarm_minutes = var.poll_alarm_minutes == null ? (local.two_polls <= 1440 ? max(60, local.two_polls) : 0) : var.poll_alarm_minutes
+
   # Numbers that the tracking run logs: once a run how things stand, and a line for each undelivered message.
   alarm_namespace = "mesh-aws/${local.name}"
   tracked = {
@@ -87,10 +92,10 @@ locals {
       says      = "EventBridge could not start what ${rule.name} is for."
     } },
     { for rule in aws_cloudwatch_event_rule.get_messages : "${trimprefix(rule.name, "${local.name}-")}-stopped" => {
-      section   = "polls-stopped", namespace = "AWS/Events", metric = "Invocations", at_most = 0, periods = var.poll_alarm_minutes / 5
+      section   = "polls-stopped", namespace = "AWS/Events", metric = "Invocations", at_most = 0, periods = local.poll_alarm_minutes / 5
       dimension = { RuleName = rule.name }
-      says      = "${rule.name} has started no poll for ${var.poll_alarm_minutes} minutes. MESH removes what nobody collects after five days."
-    } if var.get_messages_enabled && var.poll_alarm_minutes > 0 },
+      says      = "${rule.name} has started no poll for ${local.poll_alarm_minutes} minutes. MESH removes what nobody collects after five days."
+    } if var.get_messages_enabled && local.poll_alarm_minutes > 0 },
     # Without it nobody counts what the following are about.
     { for name in ["track-not-running"] : name => {
       section   = name, namespace = "AWS/States", metric = "ExecutionsSucceeded", at_most = 0, periods = var.track_alarm_minutes / 5

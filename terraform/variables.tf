@@ -777,18 +777,17 @@ variable "ok_actions" {
 
 variable "poll_alarm_minutes" {
   type        = number
-  description = "Minutes in which no poll is started until the alarms `get-messages…-stopped`; 0: no such alarm. At least two runs of `get_messages_schedule`."
-  default     = 60
-  nullable    = false
+  description = "Minutes in which no poll is started until the alarms `get-messages…-stopped`, at least two runs of `get_messages_schedule`; 0: no such alarm. Default: 60, or two runs that take longer; 0 if they take more than a day. A `cron` counts as one that runs often."
+  default     = null
 
   # 1440: an alarm looks back a day.
   validation {
-    condition     = var.poll_alarm_minutes == 0 || (var.poll_alarm_minutes >= 10 && var.poll_alarm_minutes <= 1440 && var.poll_alarm_minutes % 5 == 0)
+    condition     = var.poll_alarm_minutes == null || try(var.poll_alarm_minutes == 0 || (var.poll_alarm_minutes >= 10 && var.poll_alarm_minutes <= 1440 && var.poll_alarm_minutes % 5 == 0), false)
     error_message = "poll_alarm_minutes must be a multiple of 5 from 10 to 1440, or 0."
   }
 
   validation {
-    condition     = !var.alarms_enabled || var.poll_alarm_minutes == 0 || var.poll_alarm_minutes >= 2 * local.schedule_minutes.polls
+    condition     = !var.alarms_enabled || var.poll_alarm_minutes == null || try(var.poll_alarm_minutes == 0 || var.poll_alarm_minutes >= 2 * local.schedule_minutes.polls, false)
     error_message = "poll_alarm_minutes is less than two polls by ${var.get_messages_schedule} take: the alarm would sound though all is well. Set more, or 0."
   }
 }

@@ -205,13 +205,77 @@ run "no_such_alarm_by_the_minutes" {
   command = plan
 
   variables {
-    get_messages_schedule = "rate(1 day)"
-    poll_alarm_minutes    = 0
+    poll_alarm_minutes = 0
+  }
+
+  assert {
+    condition     = [for name in keys(aws_cloudwatch_metric_alarm.this) : name if endswith(name, "-stopped")] == []
+    error_message = "none is asked for"
+  }
+}
+
+run "half_an_hour_is_two_polls_in_the_usual_minutes" {
+  command = plan
+
+  variables {
+    get_messages_schedule = "rate(30 minutes)"
+  }
+
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.this["get-messages-stopped"].evaluation_periods == 12
+    error_message = "an hour"
+  }
+}
+
+run "slower_polls_have_longer" {
+  command = plan
+
+  variables {
+    get_messages_schedule = "rate(31 minutes)"
+  }
+
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.this["get-messages-stopped"].evaluation_periods == 13 && strcontains(aws_cloudwatch_metric_alarm.this["get-messages-stopped"].alarm_description, "for 65 minutes")
+    error_message = "two polls, in whole periods"
+  }
+}
+
+run "a_day_is_the_longest" {
+  command = plan
+
+  variables {
+    get_messages_schedule = "rate(12 hours)"
+  }
+
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.this["get-messages-stopped"].evaluation_periods == 288
+    error_message = "two polls"
+  }
+}
+
+run "polls_that_are_slower_than_an_alarm_looks_back_have_none" {
+  command = plan
+
+  variables {
+    get_messages_schedule = "rate(721 minutes)"
   }
 
   assert {
     condition     = [for name in keys(aws_cloudwatch_metric_alarm.this) : name if endswith(name, "-stopped")] == []
     error_message = "an alarm looks back a day at most"
+  }
+}
+
+run "of_a_cron_nothing_is_known" {
+  command = plan
+
+  variables {
+    get_messages_schedule = "cron(0 8 * * ? *)"
+  }
+
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.this["get-messages-stopped"].evaluation_periods == 12
+    error_message = "an hour"
   }
 }
 
@@ -246,6 +310,7 @@ run "an_alarm_that_would_sound_though_all_is_well_is_refused" {
 
   variables {
     get_messages_schedule   = "rate(31 minutes)"
+    poll_alarm_minutes      = 60
     track_messages_schedule = "rate(1 hour)"
   }
 
