@@ -12,7 +12,7 @@ locals {
   }
   zip_is_missing = {
     for function, zip in local.zips : function =>
-    "The function's zip ${zip} is missing: take a release, run `make build` in the repository's root, or set function_zips_dir to the folder that holds the zips."
+    "The function's zip ${zip} is missing: take a release, run `${var.architecture == "x86_64" ? "" : "ARCH=${var.architecture} "}make build` in the repository's root, or set function_zips_dir to the folder that holds the zips."
   }
   function_name = { for function in keys(local.zips) : function => "${local.name}-${replace(function, "_", "-")}" }
   runtime       = "provided.al2023"

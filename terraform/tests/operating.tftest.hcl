@@ -40,6 +40,11 @@ run "by_default" {
   }
 
   assert {
+    condition     = alltrue([for text in values(local.zip_is_missing) : strcontains(text, "run `make build` in")])
+    error_message = "what makes its zips"
+  }
+
+  assert {
     condition     = alltrue([for document in values(data.aws_iam_policy_document.tracing) : length(document.statement) == 0])
     error_message = "nothing may trace"
   }
@@ -86,6 +91,11 @@ run "the_other_way_round" {
       ] : one(function.architectures) == "arm64" && function.tracing_config[0].mode == "Active" && function.environment[0].variables["LOG_LEVEL"] == "DEBUG"
     ])
     error_message = "arm64, traced, talkative"
+  }
+
+  assert {
+    condition     = alltrue([for text in values(local.zip_is_missing) : strcontains(text, "run `ARCH=arm64 make build` in")])
+    error_message = "what makes its zips"
   }
 
   assert {
