@@ -57,7 +57,7 @@ resource "aws_cloudwatch_log_group" "mesh_cloudtrail" {
   #checkov:skip=CKV_AWS_338:cloudtrail_cloudwatch_log_retention_in_days decides, 30 as in the NHS's module
   count             = var.cloudtrail_enabled || var.cloudtrail_log_group_name != null ? 1 : 0
   name              = local.trail_log_group_name
-  retention_in_days = var.cloudtrail_cloudwatch_log_retention_in_days
+  retention_in_days = coalesce(var.cloudtrail_cloudwatch_log_retention_in_days, 0)
   kms_key_id        = aws_kms_key.mesh.arn
   tags              = local.tags
 }

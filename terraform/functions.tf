@@ -97,7 +97,7 @@ resource "aws_lambda_function" "poll_mailbox" {
 
 resource "aws_cloudwatch_log_group" "poll_mailbox" {
   name              = "/aws/lambda/${local.function_name.poll_mailbox}"
-  retention_in_days = var.cloudwatch_retention_in_days
+  retention_in_days = local.log_retention_in_days
   kms_key_id        = aws_kms_key.mesh.arn
   tags              = local.tags
 }
@@ -176,7 +176,7 @@ resource "aws_lambda_function" "fetch_message_chunk" {
 
 resource "aws_cloudwatch_log_group" "fetch_message_chunk" {
   name              = "/aws/lambda/${local.function_name.fetch_message_chunk}"
-  retention_in_days = var.cloudwatch_retention_in_days
+  retention_in_days = local.log_retention_in_days
   kms_key_id        = aws_kms_key.mesh.arn
   tags              = local.tags
 }
@@ -249,7 +249,7 @@ resource "aws_lambda_function" "acknowledge_message" {
 
 resource "aws_cloudwatch_log_group" "acknowledge_message" {
   name              = "/aws/lambda/${local.function_name.acknowledge_message}"
-  retention_in_days = var.cloudwatch_retention_in_days
+  retention_in_days = local.log_retention_in_days
   kms_key_id        = aws_kms_key.mesh.arn
   tags              = local.tags
 }
@@ -333,7 +333,7 @@ resource "aws_lambda_function" "send_message_chunk" {
 
 resource "aws_cloudwatch_log_group" "send_message_chunk" {
   name              = "/aws/lambda/${local.function_name.send_message_chunk}"
-  retention_in_days = var.cloudwatch_retention_in_days
+  retention_in_days = local.log_retention_in_days
   kms_key_id        = aws_kms_key.mesh.arn
   tags              = local.tags
 }
@@ -410,7 +410,7 @@ resource "aws_lambda_function" "track_message" {
 
 resource "aws_cloudwatch_log_group" "track_message" {
   name              = "/aws/lambda/${local.function_name.track_message}"
-  retention_in_days = var.cloudwatch_retention_in_days
+  retention_in_days = local.log_retention_in_days
   kms_key_id        = aws_kms_key.mesh.arn
   tags              = local.tags
 }
@@ -433,7 +433,7 @@ resource "aws_iam_role_policy" "track_message" {
 # stays, so that moving in deletes no log.
 resource "aws_cloudwatch_log_group" "check_send_parameters" {
   name              = "/aws/lambda/${local.name}-check-send-parameters"
-  retention_in_days = var.cloudwatch_retention_in_days
+  retention_in_days = local.log_retention_in_days
   kms_key_id        = aws_kms_key.mesh.arn
   tags              = local.tags
 }

@@ -16,6 +16,8 @@ locals {
     production  = "https://mesh-sync.spineservices.nhs.uk"
   }[var.mesh_env]), "/")
 
+  log_retention_in_days = coalesce(var.cloudwatch_retention_in_days, 0)
+
   permissions_boundary = var.permissions_boundary == null ? var.permissions_boundary_arn : var.permissions_boundary
 
   # Known while planning even where the ids of the network are not yet.

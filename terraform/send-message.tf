@@ -35,7 +35,7 @@ resource "aws_sfn_state_machine" "send_message" {
 
 resource "aws_cloudwatch_log_group" "send_message" {
   name              = "/aws/states/${local.send_message_name}"
-  retention_in_days = var.cloudwatch_retention_in_days
+  retention_in_days = local.log_retention_in_days
   kms_key_id        = aws_kms_key.mesh.arn
   tags              = local.tags
 }

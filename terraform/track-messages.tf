@@ -30,7 +30,7 @@ resource "aws_sfn_state_machine" "track_messages" {
 
 resource "aws_cloudwatch_log_group" "track_messages" {
   name              = "/aws/states/${local.track_messages_name}"
-  retention_in_days = var.cloudwatch_retention_in_days
+  retention_in_days = local.log_retention_in_days
   kms_key_id        = aws_kms_key.mesh.arn
   tags              = local.tags
 }

@@ -676,13 +676,12 @@ variable "access_logs_retention_in_days" {
 
 variable "cloudwatch_retention_in_days" {
   type        = number
-  description = "Days that log groups keep their lines; 0 keeps them for ever."
+  description = "Days that log groups keep their lines; 0 or `null` keeps them for ever."
   default     = 365
-  nullable    = false
 
   # The periods that CloudWatch Logs offers.
   validation {
-    condition     = contains([0, 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.cloudwatch_retention_in_days)
+    condition     = contains([0, 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], coalesce(var.cloudwatch_retention_in_days, 0))
     error_message = "cloudwatch_retention_in_days must be one of 0, 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653."
   }
 }
@@ -709,12 +708,11 @@ variable "cloudtrail_log_group_name" {
 
 variable "cloudtrail_cloudwatch_log_retention_in_days" {
   type        = number
-  description = "Days that the trail's log group keeps its lines; 0 keeps them for ever."
+  description = "Days that the trail's log group keeps its lines; 0 or `null` keeps them for ever."
   default     = 30
-  nullable    = false
 
   validation {
-    condition     = contains([0, 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.cloudtrail_cloudwatch_log_retention_in_days)
+    condition     = contains([0, 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], coalesce(var.cloudtrail_cloudwatch_log_retention_in_days, 0))
     error_message = "cloudtrail_cloudwatch_log_retention_in_days must be one of 0, 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653."
   }
 }

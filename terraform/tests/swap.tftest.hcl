@@ -59,6 +59,28 @@ run "values_below_are_refused" {
   ]
 }
 
+# There it is the provider's null: lines never expire.
+run "lines_that_were_kept_for_ever_stay" {
+  command = plan
+
+  variables {
+    cloudwatch_retention_in_days                = null
+    cloudtrail_cloudwatch_log_retention_in_days = null
+  }
+
+  assert {
+    condition = alltrue([
+      for group in [
+        aws_cloudwatch_log_group.poll_mailbox, aws_cloudwatch_log_group.fetch_message_chunk, aws_cloudwatch_log_group.acknowledge_message,
+        aws_cloudwatch_log_group.send_message_chunk, aws_cloudwatch_log_group.track_message, aws_cloudwatch_log_group.check_send_parameters,
+        aws_cloudwatch_log_group.get_messages, aws_cloudwatch_log_group.send_message, aws_cloudwatch_log_group.track_messages,
+        aws_cloudwatch_log_group.mesh_cloudtrail[0],
+      ] : group.retention_in_days == 0
+    ])
+    error_message = "0 is for ever"
+  }
+}
+
 run "access_logs_that_were_kept_stay" {
   command = plan
 
