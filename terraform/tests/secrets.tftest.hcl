@@ -87,7 +87,7 @@ run "in_secrets_manager" {
   }
 }
 
-# Ten names fit into a role's policies whatever their length.
+# Ten names fit into a role's policies whatever their length; with the three parameters of a legacy location, five do.
 run "up_to_ten_mailboxes_are_named" {
   command = plan
 
@@ -114,6 +114,36 @@ run "more_than_ten_mailboxes_take_a_pattern" {
     condition = [
       for arn in one([for statement in data.aws_iam_policy_document.function["poll_mailbox"].statement : statement.resources if statement.sid == "ReadParameters"]) : arn if endswith(arn, "PASSWORD")
     ] == ["arn:aws:ssm:eu-west-2:123456789012:parameter/demo-mesh/mesh/mailboxes/*/MAILBOX_PASSWORD"]
+    error_message = "one pattern for all"
+  }
+}
+
+run "up_to_five_mailboxes_with_legacy_locations_are_named" {
+  command = plan
+
+  variables {
+    mailbox_ids                 = [for number in range(5) : "X26T${number}"]
+    use_legacy_inbound_location = true
+  }
+
+  assert {
+    condition     = length(one(data.aws_iam_policy_document.legacy_inbound.statement).resources) == 10 && local.polled_mailboxes == tolist([for number in range(5) : "X26T${number}"])
+    error_message = "bucket and folder of each by its name"
+  }
+}
+
+run "more_than_five_mailboxes_with_legacy_locations_take_a_pattern" {
+  command = plan
+
+  variables {
+    mailbox_ids                 = [for number in range(6) : "X26T${number}"]
+    use_legacy_inbound_location = true
+  }
+
+  assert {
+    condition = one(data.aws_iam_policy_document.legacy_inbound.statement).resources == toset([
+      for name in ["INBOUND_BUCKET", "INBOUND_FOLDER"] : "arn:aws:ssm:eu-west-2:123456789012:parameter/demo-mesh/mesh/mailboxes/*/${name}"
+    ])
     error_message = "one pattern for all"
   }
 }
