@@ -54,21 +54,30 @@ run "the_greatest_allowed_values_plan" {
   command = plan
 
   variables {
-    chunk_size                    = 99614720
-    compression_level             = 9
-    fetch_batch_size              = 10
-    get_message_max_concurrency   = 40
-    get_messages_page_limit       = 500
-    max_attempts                  = 100
-    max_message_size              = 125829120000
-    message_row_retention_in_days = 36500
-    name_prefix                   = "abcdefghijklmnopqrstuvwxyz1234"
-    uncertain_send_wait_seconds   = 86400
+    chunk_size                       = 99614720
+    compression_level                = 9
+    fetch_batch_size                 = 10
+    fetch_message_lambda_memory_size = 10240
+    get_message_max_concurrency      = 40
+    get_messages_page_limit          = 500
+    mailbox_ids                      = [join("", [for number in range(50) : "X"])]
+    mailboxes                        = [{ id = join("", [for number in range(50) : "X"]), outbound_mappings = [] }]
+    max_attempts                     = 100
+    max_message_size                 = 125829120000
+    message_row_retention_in_days    = 36500
+    name_prefix                      = "abcdefghijklmnopqrstuvwxyz1234"
+    send_message_lambda_memory_size  = 10240
+    uncertain_send_wait_seconds      = 86400
   }
 
   assert {
     condition     = length("${local.get_messages_name}-handshake-event") == 64
     error_message = "the longest role name fits"
+  }
+
+  assert {
+    condition     = alltrue([for target in concat(values(aws_cloudwatch_event_target.get_messages), values(aws_cloudwatch_event_target.get_messages_handshake)) : length(target.target_id) <= 64])
+    error_message = "so does the longest id of a target"
   }
 }
 
@@ -128,35 +137,74 @@ run "values_above_are_refused" {
   command = plan
 
   variables {
-    chunk_size                    = 99614721
-    compression_level             = 10
-    fetch_batch_size              = 11
-    get_message_max_concurrency   = 41
-    get_messages_page_limit       = 501
-    max_attempts                  = 101
-    max_message_size              = 125829120001
-    message_row_retention_in_days = 36501
-    mesh_env                      = "production"
-    mesh_url                      = "http://localhost:8700"
-    name_prefix                   = "abcdefghijklmnopqrstuvwxyz12345"
-    uncertain_send_wait_seconds   = 86401
-    verify_ssl                    = false
+    chunk_size                       = 99614721
+    compression_level                = 10
+    fetch_batch_size                 = 11
+    fetch_message_lambda_memory_size = 10241
+    get_message_max_concurrency      = 41
+    get_messages_page_limit          = 501
+    mailbox_ids                      = [join("", [for number in range(51) : "X"])]
+    mailboxes                        = [{ id = join("", [for number in range(51) : "X"]), outbound_mappings = [] }]
+    max_attempts                     = 101
+    max_message_size                 = 125829120001
+    message_row_retention_in_days    = 36501
+    mesh_env                         = "production"
+    mesh_url                         = "http://localhost:8700"
+    name_prefix                      = "abcdefghijklmnopqrstuvwxyz12345"
+    send_message_lambda_memory_size  = 10241
+    uncertain_send_wait_seconds      = 86401
+    verify_ssl                       = false
   }
 
   expect_failures = [
     var.chunk_size,
     var.compression_level,
     var.fetch_batch_size,
+    var.fetch_message_lambda_memory_size,
     var.get_message_max_concurrency,
     var.get_messages_page_limit,
+    var.mailbox_ids,
+    var.mailboxes,
     var.max_attempts,
     var.max_message_size,
     var.mesh_url,
     var.message_row_retention_in_days,
     var.name_prefix,
+    var.send_message_lambda_memory_size,
     var.uncertain_send_wait_seconds,
     var.verify_ssl,
   ]
+}
+
+run "a_hyphen_first_is_refused" {
+  command = plan
+
+  variables {
+    name_prefix = "-live"
+  }
+
+  expect_failures = [var.name_prefix]
+}
+
+run "a_hyphen_last_is_refused" {
+  command = plan
+
+  variables {
+    name_prefix = "live-"
+  }
+
+  expect_failures = [var.name_prefix]
+}
+
+run "upper_case_is_refused" {
+  command = plan
+
+  variables {
+    mailboxes   = [{ id = "x26abc1", outbound_mappings = [] }]
+    name_prefix = "Live"
+  }
+
+  expect_failures = [var.mailboxes, var.name_prefix]
 }
 
 run "fractions_are_refused" {
