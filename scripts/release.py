@@ -19,7 +19,7 @@ import build
 from build import ROOT
 
 # Beside the zips; only what git knows, so that no state or variable file of this machine gets in.
-CONTENT = ("terraform", "docs", "README.md", "LICENSE", "CHANGELOG.md")
+CONTENT = ("terraform", "docs", "README.md", "LICENSE", "CHANGELOG.md", "bench/README.md", "bench/results")
 # 1980-01-01, the least that a zip can hold.
 TIME = 315532800
 

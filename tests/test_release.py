@@ -5,6 +5,7 @@ import hashlib
 import http.server
 import json
 import os
+import re
 import shutil
 import ssl
 import subprocess
@@ -171,6 +172,19 @@ def test_the_archive_holds_what_a_team_needs_and_its_checksums(archive, tmp_path
     assert {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in sums} == sums
     told = Path(f"{archive}.sha256").read_text()
     assert told == f"{hashlib.sha256(archive.read_bytes()).hexdigest()}  {archive.name}\n"
+
+
+def test_no_link_of_its_documents_is_dead(archive, tmp_path):
+    folder = unpack(archive, tmp_path / NAME)
+    links = [
+        (document, link)
+        for document in folder.rglob("*.md")
+        for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text())
+        if "://" not in link
+    ]
+    assert len({document for document, _ in links}) > 5
+    dead = [f"{document.relative_to(folder)}: {link}" for document, link in links if not (document.parent / link).exists()]
+    assert dead == []
 
 
 def test_the_module_plans_from_an_https_archive(archive, stack, serve, bare_machine):
