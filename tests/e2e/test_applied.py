@@ -8,6 +8,7 @@ from conftest import BOUNDARY, LEGACY_KEY, PREFIX, SECRETS_KEY, SHARE, THEIRS, d
 from stack import least_privilege
 from stack.policies import several
 from stack.servers import StackError
+from test_module import WITHOUT_TAGS
 
 
 @pytest.fixture(params=["pipeline", "second", "readme"])
@@ -17,6 +18,15 @@ def instance(request):
 
 def test_a_second_plan_changes_nothing(applied):
     assert applied.terraform(PREFIX).changes() == []
+
+
+def test_types_that_take_tags_are_known(applied):
+    """By the state, which has `tags_all` where the provider's schema has it; what each resource has is looked at in test_module.py."""
+    state = json.loads((applied.folder / f"terraform-{PREFIX}" / "terraform.tfstate").read_text())
+    mine = [one for one in state["resources"] if one["mode"] == "managed" and one.get("module", "").startswith("module.")]
+    taking = {one["type"]: "tags_all" in one["instances"][0]["attributes"] for one in mine if one["type"].startswith("aws_")}
+    assert len(taking) > 20
+    assert {kind for kind, takes in taking.items() if not takes} == WITHOUT_TAGS
 
 
 def test_buckets_take_tls_alone_and_keep_versions(instance):
