@@ -13,7 +13,7 @@ import pytest
 from moving_in import legacy
 from stack import commands, least_privilege
 from stack.checks import Message, received, sent
-from stack.pipeline import Pipeline, until
+from stack.pipeline import ACCOUNT, Pipeline, until
 from stack.servers import TESTS
 from stack.terraform import MODULE
 
@@ -135,6 +135,20 @@ def team(stack):
 def test_nothing_polls_before_it_is_told_to(team):
     handshakes = {"get-messages-handshake": "ENABLED"}
     assert team.polls_before == team.polls_after == {"get-messages": "DISABLED"} | handshakes
+
+
+def test_executions_that_still_run_are_shown(stack):
+    """By docs/moving-in.md, step 2, on a machine of the name that only waits."""
+    states, step = stack.client("stepfunctions"), commands.blocks(TESTS.parent / "docs/moving-in.md")["The cut-over", 0]
+    definition = {"StartAt": "Wait", "States": {"Wait": {"Type": "Wait", "Seconds": 86400, "End": True}}}
+    machine = states.create_state_machine(
+        name="waiting-mesh-send-message", definition=json.dumps(definition), roleArn=f"arn:aws:iam::{ACCOUNT}:role/waiting"
+    )["stateMachineArn"]
+    execution = states.start_execution(stateMachineArn=machine)["executionArn"]
+    assert commands.run(stack, step.replace("<name>", "waiting-mesh")) == execution
+    states.stop_execution(executionArn=execution)
+    assert commands.run(stack, step.replace("<name>", "waiting-mesh")) == ""
+    states.delete_state_machine(stateMachineArn=machine)
 
 
 def destroyed(planned):

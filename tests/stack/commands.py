@@ -12,7 +12,7 @@ from .servers import TESTS
 def blocks(document):
     """A document's commands (```sh) by section and their number in it; those marked `sh aws` are for AWS alone."""
     found, section = {}, ""
-    for heading, language, text in re.findall(r"^## ([^\n]+)$|^```([\w ]+)\n(.*?)^```$", document.read_text(), re.MULTILINE | re.DOTALL):
+    for heading, language, text in re.findall(r"^## ([^\n]+)$|^ *```([\w ]+)\n(.*?)^ *```$", document.read_text(), re.MULTILINE | re.DOTALL):
         if heading:
             section = heading
         elif language == "sh":
