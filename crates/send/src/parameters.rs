@@ -116,7 +116,7 @@ pub(crate) fn read(
             mailbox,
             message,
             compress,
-            compressed: content_compressed.is_some() || object.content_encoding.is_some(),
+            compressed: content_compressed == Some(true) || object.content_encoding.is_some(),
         }),
         _ => Err(Error::InvalidParameters(Fault::new(format!(
             "{}; put the object again with the right metadata and content",
@@ -264,16 +264,20 @@ mod tests {
 
     #[test]
     fn booleans_take_the_spellings_of_the_interface() {
-        for (text, expected) in [
-            ("Yes", true),
-            ("t", true),
-            ("1", true),
-            ("NO", false),
-            ("f", false),
-        ] {
-            let object = with(&[("mex-content-compress", text)]);
-            let parameters = read(&object, None, None).unwrap();
-            assert_eq!(parameters.compress, Some(expected), "{text}");
+        let spellings = [
+            (true, ["Yes", "true", "t", "Y", "1"]),
+            (false, ["NO", "False", "f", "n", "0"]),
+        ];
+        for (expected, texts) in spellings {
+            for text in texts {
+                let object = with(&[
+                    ("mex-content-compress", text),
+                    ("mex-content-compressed", text),
+                ]);
+                let parameters = read(&object, None, None).unwrap();
+                assert_eq!(parameters.compress, Some(expected), "{text}");
+                assert_eq!(parameters.compressed, expected, "{text}");
+            }
         }
         let object = with(&[("mex-content-compress", "perhaps")]);
         let error = read(&object, None, None).unwrap_err();

@@ -549,6 +549,29 @@ async fn uncertain(sender: &Sender, answer: Answer) {
     sender.let_the_wait_pass();
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_mesh_never_answers_ends_before_its_invocation() {
+    for (body, at) in [(SHORT, 1), (LONG, 1), (LONG, 2), (LONG, 3)] {
+        let sender = with_object(body);
+        sender.world.state().stalls_at = Some(at);
+        let begun = tokio::time::Instant::now();
+        let first = sender.run("e1", put(Some("v1"))).await;
+        // 15 minutes less 30 seconds.
+        assert!(matches!(begun.elapsed().as_secs(), 869..=870));
+        if body == SHORT {
+            // MESH is asked what became of it.
+            assert_eq!(first.unwrap().wait_seconds, Some(300));
+            assert_eq!(sender.row().status, Some(Status::Posting));
+            sender.let_the_wait_pass();
+        } else {
+            assert_eq!(first.unwrap_err().name(), "MeshUnavailable");
+        }
+        let second = sender.run("e1", resume()).await.unwrap();
+        assert_eq!(ended(&second), SENT);
+        assert_eq!(sender.bodies(), [String::from_utf8_lossy(body)]);
+    }
+}
+
 #[tokio::test]
 async fn a_message_whose_answer_was_lost_is_found_by_its_local_id() {
     let sender = with_object(SHORT);

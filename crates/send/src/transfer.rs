@@ -7,6 +7,7 @@ use mesh_pipeline::state::{Invocation, SendResponse};
 use mesh_pipeline::store::ObjectReader;
 use mesh_pipeline::{Error, Fault, clock};
 use time::Duration;
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::chunk::{ChunkSource, gone};
@@ -17,6 +18,9 @@ use crate::{LONGEST_PAUSE, Send, ended};
 
 // What is left of an invocation must be enough for another chunk, and at least this.
 const MARGIN: Duration = Duration::seconds(60);
+
+// So much of it is kept for what follows a call that MESH never answers.
+const RESERVE: Duration = Duration::seconds(30);
 
 /// What comes next for an object version.
 pub(crate) enum Next {
@@ -84,7 +88,9 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
                 {
                     return Ok(unfinished(&work, &message, chunk));
                 }
-                Next::Chunk(message, chunk) => self.later_chunk(&work, message, chunk).await?,
+                Next::Chunk(message, chunk) => {
+                    self.later_chunk(&work, message, chunk, invocation).await?
+                }
             };
             longest = longest.max(clock::now() - started);
         }
@@ -133,16 +139,12 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
         let message = self.message(work, known).await?;
         self.rows.posting(&work.hold, invocation.deadline).await?;
         log_started(work, 1);
-        let posted = self
+        let chunk = self.chunk(work, 1);
+        let post = self
             .outbox
-            .post(
-                &work.mailbox,
-                &message,
-                work.plan.chunks,
-                &self.chunk(work, 1),
-            )
-            .await;
-        match posted {
+            .post(&work.mailbox, &message, work.plan.chunks, &chunk);
+        let posted = timeout(for_an_answer(invocation), post).await;
+        match posted.unwrap_or_else(|_| Ok(Posted::Unanswered(no_answer(1)))) {
             Ok(Posted::Accepted(message)) => {
                 self.rows
                     .posted(&work.hold, &Posting::Accepted(message.clone()))
@@ -178,21 +180,17 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
         work: &Work,
         message: MessageId,
         chunk: u32,
+        invocation: &Invocation,
     ) -> Result<Next, Error> {
         let (mailbox, chunks) = (&work.mailbox, work.plan.chunks);
         log_started(work, chunk);
-        let posted = self
+        let body = self.chunk(work, chunk);
+        let gzip = work.plan.compress;
+        let post = self
             .outbox
-            .post_chunk(
-                mailbox,
-                &message,
-                chunk,
-                chunks,
-                work.plan.compress,
-                &self.chunk(work, chunk),
-            )
-            .await;
-        let posted = match posted {
+            .post_chunk(mailbox, &message, chunk, chunks, gzip, &body);
+        let posted = timeout(for_an_answer(invocation), post).await;
+        let posted = match posted.unwrap_or_else(|_| Err(no_answer(chunk))) {
             // A server that answers 423 and breaks off while the chunk is being sent is not heard, and a try before this one may have
             // completed the message whatever is wrong now.
             Err(error) if chunk == chunks => {
@@ -299,6 +297,19 @@ fn again(what: &str, error: Error) -> Error {
         return error;
     }
     Error::MeshUnavailable(Fault::new(what).because(error))
+}
+
+fn for_an_answer(invocation: &Invocation) -> std::time::Duration {
+    let left = invocation.deadline - clock::now();
+    (left - RESERVE.min(left / 2))
+        .try_into()
+        .unwrap_or_default()
+}
+
+fn no_answer(chunk: u32) -> Error {
+    Error::MeshUnavailable(Fault::new(format!(
+        "MESH did not take chunk {chunk} before the invocation's end; if that is so again, look at the way to MESH, or make chunk_size smaller"
+    )))
 }
 
 fn log_started(work: &Work, chunk: u32) {

@@ -75,6 +75,8 @@ pub(super) struct State {
     pub(super) chunk_errors: VecDeque<Error>,
     /// The connection breaks with each later chunk.
     pub(super) chunks_break: bool,
+    /// The chunk that is never taken and never refused, once.
+    pub(super) stalls_at: Option<u32>,
     pub(super) rows: HashMap<String, Row>,
     pub(super) objects: BTreeMap<(String, String), (SourceObject, Bytes)>,
     read: Option<Bytes>,
@@ -166,6 +168,15 @@ fn number(message: &MessageId) -> usize {
     message.as_ref()["MESSAGE".len()..].parse().unwrap()
 }
 
+impl World {
+    async fn stall(&self, chunk: u32) {
+        let stalls = self.state().stalls_at.take_if(|at| *at == chunk).is_some();
+        if stalls {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 impl Outbox for World {
     async fn post<B: BodySource>(
         &self,
@@ -177,6 +188,7 @@ impl Outbox for World {
         if let Err(error) = body.open().await {
             return Ok(Posted::Refused(*error.downcast::<Error>().unwrap()));
         }
+        self.stall(1).await;
         let mut state = self.state();
         state.posts += 1;
         let answer = state.answers.pop_front();
@@ -216,6 +228,7 @@ impl Outbox for World {
         if let Err(error) = body.open().await {
             return Err(*error.downcast::<Error>().unwrap());
         }
+        self.stall(chunk).await;
         let mut state = self.state();
         if state.chunks_break {
             return Err(Error::MeshUnavailable(Fault::new("broken pipe")));
