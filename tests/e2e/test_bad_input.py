@@ -211,7 +211,7 @@ def test_a_message_that_was_gone_and_comes_in_the_same_execution(pipeline, mailb
     row |= {"execution": execution, "counted_by": execution, "timestamp": "2026-01-01T00:00:00.000Z"}
     item = {name: {"S": value} for name, value in row.items()} | {"attempts": {"N": "2"}, "expires_at": {"N": "9999999999"}}
     pipeline.stack.client("dynamodb").put_item(TableName=f"{pipeline.name}-messages", Item=item)
-    batch = {"mailbox": mailbox, "messages": [{"message_id": message_id}], "rounds": 1, "failed": []}
+    batch = {"mailbox": mailbox, "messages": [{"message_id": message_id}], "rounds": 1}
     answer = pipeline.stack.client("lambda").invoke(
         FunctionName=f"{pipeline.name}-fetch-message-chunk", Payload=json.dumps({"execution": execution, "request": batch})
     )

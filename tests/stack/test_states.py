@@ -358,7 +358,7 @@ def batches(function):
         Catch=[{"ErrorEquals": ["States.ALL"], "ResultPath": "$.error", "Next": "Batch failed"}],
     )
     fetch.pop("End")
-    cause = "States.Format('{} messages of mailbox {} were not stored; the first is {} ({}).', States.ArrayLength($.failed.messages), $.body.mailbox, $.failed.messages[0].message_id, $.failed.messages[0].error)"
+    cause = "States.Format('{} messages of mailbox {} were not stored; the first is {} ({}), left: {}.', States.ArrayLength($.failed.messages), $.body.mailbox, $.failed.messages[0].message_id, $.failed.messages[0].error, $.failed.left[0])"
     return {
         "StartAt": "Fetch messages",
         "States": {
@@ -373,13 +373,21 @@ def batches(function):
                         "Fetch batch": fetch | {"Next": "Batch done"},
                         "Batch failed": {
                             "Type": "Pass",
-                            "Parameters": {"failed": [{"message_id": "?", "error.$": "$.error.Error"}]},
+                            "Parameters": {
+                                "lists": {"earlier": [], "first": [{"message_id": "?", "error.$": "$.error.Error"}]},
+                                "left": ["?"],
+                            },
+                            "Next": "One list",
+                        },
+                        "One list": {
+                            "Type": "Pass",
+                            "Parameters": {"result": {"failed.$": "$.lists.*[*]", "left.$": "$.left"}},
                             "Next": "Batch done",
                         },
-                        "Batch done": {"Type": "Succeed", "OutputPath": "$.failed"},
+                        "Batch done": {"Type": "Succeed", "OutputPath": "$.result"},
                     },
                 },
-                "ResultSelector": {"messages.$": "$[*][*]"},
+                "ResultSelector": {"messages.$": "$[*].failed[*]", "left.$": "$[*].left[*]"},
                 "ResultPath": "$.failed",
                 "Next": "Any failed?",
             },
@@ -395,13 +403,13 @@ def batches(function):
 
 
 def batch(*failed):
-    return {"do": "return", "value": {"failed": [{"message_id": m, "error": e} for m, e in failed]}}
+    return {"do": "return", "value": {"result": {"failed": [{"message_id": m, "error": e} for m, e in failed], "left": []}}}
 
 
 def test_a_map_of_batches_without_a_failure_succeeds_with_the_polls_output(aws, function):
     body = {"mailbox": "X26ABC1", "batches": [batch(), batch()]}
     found = output(aws.run(aws.machine(batches(function)), {"statusCode": 200, "body": body}))
-    assert found == {"statusCode": 200, "body": body, "failed": {"messages": []}}
+    assert found == {"statusCode": 200, "body": body, "failed": {"messages": [], "left": []}}
 
 
 def test_a_map_of_batches_names_the_first_failure(aws, function):
@@ -411,7 +419,7 @@ def test_a_map_of_batches_names_the_first_failure(aws, function):
     }
     found = aws.run(aws.machine(batches(function)), {"statusCode": 200, "body": body})
     assert (found["status"], found["error"]) == ("FAILED", "MessagesFailed")
-    assert found["cause"] == "2 messages of mailbox X26ABC1 were not stored; the first is ? (AwsRefused)."
+    assert found["cause"] == "2 messages of mailbox X26ABC1 were not stored; the first is ? (AwsRefused), left: ?."
 
 
 def test_the_state_exits_of_an_empty_poll_are_few(aws, function):

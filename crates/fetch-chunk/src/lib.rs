@@ -114,7 +114,7 @@ where
         rounds: batch.rounds.saturating_sub(1),
         stored: Vec::new(),
         stored_count: 0,
-        failed: batch.failed,
+        result: batch.result,
         events: Vec::new(),
     };
     if !fetch
@@ -182,30 +182,34 @@ where
                 }
             }
             Outcome::Unfinished(pending) if response.rounds == 0 => {
-                leave(fetch, &invocation.execution, &pending).await?;
+                if leave(fetch, &invocation.execution, &pending).await? {
+                    response.result.left.push(pending.message_id);
+                }
             }
             Outcome::Unfinished(pending) => response.messages.push(pending),
             // Nothing is lost by failing as a whole: the state machine waits, or names the cause.
             Outcome::Failed(_, error) if around => return Err(error),
-            Outcome::Failed(failed, _) => response.failed.push(failed),
+            Outcome::Failed(failed, _) => response.result.failed.push(failed),
         }
     }
     response.stored_count = response.stored.len();
     Ok(response)
 }
 
-// Left to the next execution, which finds in the row where to go on. That is no attempt of a message that has come on.
+// Left to the next execution, which finds in the row where to go on. That is no attempt of a message that has come on; one that
+// has not waits for the schedule, since the cause may last.
 async fn leave<M, L, R: ReceivingRows, W, S>(
     fetch: &Fetch<M, L, R, W, S>,
     execution: &str,
     pending: &Pending,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let message_id = &pending.message_id;
     info!(logReference = "MESHFETCH0015", %message_id, "left to the next execution, whose history is empty");
     if pending.stalled_seconds > 0 {
-        return Ok(());
+        return Ok(false);
     }
-    fetch.rows.uncounted(message_id, execution).await
+    fetch.rows.uncounted(message_id, execution).await?;
+    Ok(true)
 }
 
 async fn destination<M, L, R, W: ObjectWriter, S: SecretSource>(

@@ -36,6 +36,8 @@ pub(crate) struct Upload {
     pub(crate) key: Key,
     pub(crate) next_part: i32,
     pub(crate) end: End,
+    /// Chunks that the message had when it was begun.
+    pub(crate) chunks: Option<u32>,
 }
 
 impl<M, L, R, W, S> Receive<'_, M, L, R, W, S>
@@ -93,20 +95,31 @@ where
         // What was read before reading failed is written; where writing fails, nothing more is read.
         let (end, ()) = tokio::try_join!(
             async { Ok(self.read(&mut source, first, queue).await) },
-            self.write_all(parts, upload, &keys, &headers),
+            self.write_all(parts, upload, &keys, &headers, chunks),
         )?;
         let moved = upload
             .as_ref()
             .is_some_and(|upload| upload.next_part > first);
         match end? {
             // Parts that were queued may have taken the margin's time; then the next invocation reads the rest again.
-            LastRead::Rest(rest) if !moved || Instant::now() < self.until => match upload.take() {
-                None => {
-                    let attributes = self.attributes(&headers).await?;
-                    self.whole(&headers, &keys, rest, attributes, chunks).await
+            LastRead::Rest(rest) if !moved || Instant::now() < self.until => {
+                let (last, rest) = match &upload {
+                    None => (0, rest),
+                    Some(upload) if rest.is_empty() => (upload.next_part - 1, rest),
+                    Some(upload) => {
+                        self.write(upload, rest).await?;
+                        (upload.next_part, Bytes::new())
+                    }
+                };
+                // From here on the upload may be complete, or given up: a failure is none to go on from.
+                match upload.take() {
+                    None => {
+                        let attributes = self.attributes(&headers).await?;
+                        self.whole(&headers, &keys, rest, attributes, chunks).await
+                    }
+                    Some(upload) => self.complete(&headers, upload, last, chunks).await,
                 }
-                Some(upload) => self.complete(&headers, upload, rest, chunks).await,
-            },
+            }
             LastRead::Rest(_) | LastRead::OutOfTime => {
                 let position = upload.as_ref().map(|upload| self.position(upload));
                 if let Some(position) = &position {
@@ -151,13 +164,14 @@ where
         upload: &mut Option<Upload>,
         keys: &[Key],
         headers: &MessageHeaders,
+        chunks: u32,
     ) -> Result<(), Error> {
         // The part goes with the write: its memory is free as soon as it is written, or nothing could be read where there is
         // none left.
         while let Some((part, end)) = parts.recv().await {
             let upload = match upload {
                 Some(upload) => upload,
-                None => upload.insert(self.start(keys, headers).await?),
+                None => upload.insert(self.start(keys, headers, chunks).await?),
             };
             self.write(upload, part).await?;
             upload.next_part += 1;
@@ -182,7 +196,12 @@ where
         ))))
     }
 
-    async fn start(&self, keys: &[Key], headers: &MessageHeaders) -> Result<Upload, Error> {
+    async fn start(
+        &self,
+        keys: &[Key],
+        headers: &MessageHeaders,
+        chunks: u32,
+    ) -> Result<Upload, Error> {
         let attributes = self.attributes(headers).await?;
         let destination = self.destination;
         // An id is another message's only by accident: that shows at the end, and the next attempt looks first.
@@ -199,6 +218,7 @@ where
             key,
             next_part: 1,
             end: End::START,
+            chunks: Some(chunks),
         };
         let message_id = self.message;
         info!(logReference = "MESHFETCH0005a", %message_id, "multipart upload started");
@@ -263,14 +283,9 @@ where
         &self,
         headers: &MessageHeaders,
         upload: Upload,
-        rest: Bytes,
+        last: i32,
         chunks: u32,
     ) -> Result<Outcome, Error> {
-        let mut last = upload.next_part - 1;
-        if !rest.is_empty() {
-            self.write(&upload, rest).await?;
-            last += 1;
-        }
         let message_id = self.message;
         let received = self.completed(upload, last).await.inspect_err(|failure| {
             error!(
@@ -338,6 +353,7 @@ where
             next_chunk: upload.end.chunk,
             skip: upload.end.offset,
             next_part: upload.next_part,
+            chunks: upload.chunks,
             upload_id: upload.id.clone(),
             key: upload.key.recorded(),
             overwrite: self.overwrite,

@@ -86,6 +86,7 @@ pub(crate) struct Source<'a, M> {
     mailbox: &'a MailboxId,
     message: &'a MessageId,
     until: Instant,
+    headers: MessageHeaders,
     chunk: Chunk,
     number: u32,
     offset: u64,
@@ -107,12 +108,19 @@ impl<'a, M: Messages> Source<'a, M> {
         until: Instant,
     ) -> Result<Self, Error> {
         let chunk = download(messages, mailbox, message, number).await?;
+        // Only the NHS's sandbox was seen to repeat them all with every chunk.
+        let headers = if number > 1 && chunk.headers.message_id().is_none() {
+            download(messages, mailbox, message, 1).await?.headers
+        } else {
+            chunk.headers.clone()
+        };
         Ok(Self {
             messages,
             buffers,
             mailbox,
             message,
             until,
+            headers,
             chunk,
             number,
             offset: 0,
@@ -122,9 +130,9 @@ impl<'a, M: Messages> Source<'a, M> {
         })
     }
 
-    /// The headers of the chunk that is being read: every chunk has them all.
+    /// The message's headers.
     pub(crate) fn headers(&self) -> &MessageHeaders {
-        &self.chunk.headers
+        &self.headers
     }
 
     /// Chunks of the message; 0 for a report.
@@ -135,6 +143,11 @@ impl<'a, M: Messages> Source<'a, M> {
     /// How long it had to wait for memory.
     pub(crate) fn waited(&self) -> Duration {
         self.waited
+    }
+
+    /// Fails if the message has not as many chunks as when it was begun: what is in the parts may be another content then.
+    pub(crate) fn expect_total(&self, begun: u32) -> Result<(), Error> {
+        same_total(self.message, begun, self.chunk.total)
     }
 
     /// Skips so many of the opened chunk's decoded bytes, before anything is read.
@@ -203,19 +216,22 @@ impl<'a, M: Messages> Source<'a, M> {
             if self.number >= self.chunk.total {
                 return Ok(None);
             }
-            let total = self.chunk.total;
             let next = download(self.messages, self.mailbox, self.message, self.number + 1).await?;
-            if next.total != total {
-                return Err(Error::InvalidMessage(Fault::new(format!(
-                    "message {} had {total} chunks and now has {}; tell the MESH service desk if it is so again at the next attempt",
-                    self.message, next.total
-                ))));
-            }
+            same_total(self.message, self.chunk.total, next.total)?;
             self.chunk = next;
             self.number += 1;
             self.offset = 0;
         }
     }
+}
+
+fn same_total(message: &MessageId, begun: u32, now: u32) -> Result<(), Error> {
+    if begun == now {
+        return Ok(());
+    }
+    Err(Error::InvalidMessage(Fault::new(format!(
+        "message {message} had {begun} chunks and now has {now}; tell the MESH service desk if it is so again at the next attempt"
+    ))))
 }
 
 fn nothing_came(message: &MessageId, chunk: u32) -> Error {

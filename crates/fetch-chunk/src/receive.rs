@@ -134,6 +134,7 @@ fn noted_position(row: &Row) -> Option<Position> {
         next_chunk: row.next_chunk?,
         skip: row.skip?,
         next_part: row.next_part?,
+        chunks: row.chunks,
         upload_id: row.upload_id.clone()?,
         key,
         overwrite: row.redelivered == Some(true),
@@ -236,6 +237,9 @@ where
                 Some(source) if end.chunk == first => source,
                 _ => self.open(end.chunk).await?,
             };
+            if let Some(chunks) = upload.as_ref().and_then(|upload| upload.chunks) {
+                source.expect_total(chunks)?;
+            }
             source.skip(end.offset).await?;
             Ok(source)
         };
@@ -359,6 +363,7 @@ where
             id: position.upload_id,
             key: key.clone(),
             next_part: position.next_part,
+            chunks: position.chunks,
             end: End {
                 chunk: position.next_chunk,
                 offset: position.skip,

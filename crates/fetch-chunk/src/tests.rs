@@ -21,7 +21,7 @@ use mesh_pipeline::lease::Leases;
 use mesh_pipeline::rows::{Begun, Received, ReceivingRows, Row, Status};
 use mesh_pipeline::secrets::SecretSource;
 use mesh_pipeline::settings::{MeshSettings, RowSettings};
-use mesh_pipeline::state::{Batch, FetchResponse, Invocation, Pending, Position};
+use mesh_pipeline::state::{Batch, BatchResult, FetchResponse, Invocation, Pending, Position};
 use mesh_pipeline::store::{Attributes, Condition, Found, ObjectWriter, Stored, Written};
 use mesh_pipeline::{Error, Fault, clock};
 use time::OffsetDateTime;
@@ -50,6 +50,8 @@ struct Mesh {
     // The bodies of the next downloads break after so many pieces.
     breaks: Mutex<Vec<usize>>,
     content_type: Option<&'static str>,
+    // Its later chunks come without the message's headers.
+    bare: bool,
 }
 
 impl Messages for Mesh {
@@ -95,6 +97,16 @@ impl Messages for Mesh {
             });
         let kind = if chunks.is_empty() { "REPORT" } else { "DATA" };
         let name = self.names.get(message.as_ref());
+        let total = u32::try_from(chunks.len()).unwrap();
+        if self.bare && chunk > 1 {
+            return Ok(Chunk {
+                headers: [("content-type", "application/octet-stream")]
+                    .into_iter()
+                    .collect(),
+                total,
+                body: body.boxed(),
+            });
+        }
         Ok(Chunk {
             headers: [
                 ("mex-messageid", message.as_ref()),
@@ -105,7 +117,7 @@ impl Messages for Mesh {
             .into_iter()
             .chain(name.map(|name| ("mex-filename", name.as_str())))
             .collect(),
-            total: u32::try_from(chunks.len()).unwrap(),
+            total,
             body: body.boxed(),
         })
     }
@@ -198,6 +210,7 @@ impl ReceivingRows for Rows {
             row.next_chunk = Some(position.next_chunk);
             row.skip = Some(position.skip);
             row.next_part = Some(position.next_part);
+            row.chunks = position.chunks;
         });
         Ok(())
     }
@@ -205,6 +218,7 @@ impl ReceivingRows for Rows {
         self.fate.kills_at("note").await;
         Ok(self.change(message, |row| {
             row.status = Some(Status::Received);
+            row.sender.clone_from(&received.sender);
             row.s3_bucket = Some(received.bucket.clone());
             record(row, &received.key);
             row.version_id = received.version_id.clone();
@@ -579,7 +593,7 @@ fn batch(ids: &[&str]) -> Batch {
             })
             .collect(),
         rounds: 10_000,
-        failed: Vec::new(),
+        result: BatchResult::default(),
     }
 }
 
@@ -703,6 +717,7 @@ async fn a_worker_that_died_is_followed_by_one_that_goes_on() {
         next_chunk: 1,
         skip: 8 * MIB as u64,
         next_part: 2,
+        chunks: Some(2),
         upload_id,
         key: RecordedKey::Key(key.to_owned()),
         overwrite: false,
@@ -729,8 +744,10 @@ async fn the_last_round_of_an_execution_leaves_the_rest_to_the_next_one() {
             ..batch(&["m"])
         };
         let response = handle(&fetch, invocation(70), last).await.unwrap();
-        assert_eq!((response.rounds, response.failed.len()), (0, 0));
+        assert_eq!((response.rounds, response.result.failed.len()), (0, 0));
         assert!(response.messages.is_empty());
+        let left = usize::from(response.stored_count == 0);
+        assert_eq!(response.result.left.len(), left);
         let row = fetch.rows.of("m");
         if response.stored_count == 1 {
             assert!(execution > 1);
@@ -753,7 +770,9 @@ async fn a_message_that_got_nowhere_in_its_last_round_has_had_an_attempt() {
         ..batch(&["m"])
     };
     let response = handle(&fetch, invocation(70), last).await.unwrap();
-    assert!(response.messages.is_empty() && response.failed.is_empty());
+    assert!(response.messages.is_empty());
+    // The next execution need not start at once.
+    assert_eq!(response.result, BatchResult::default());
     assert_eq!(fetch.rows.of("m").attempts, Some(1));
 }
 
@@ -764,15 +783,15 @@ async fn a_bad_message_does_not_stop_the_others() {
         .await
         .unwrap();
     assert_eq!(response.stored[0].message_id.as_ref(), "good");
-    assert_eq!(response.failed[0].message_id.as_ref(), "gone");
-    assert_eq!(response.failed[0].error, "MessageGone");
+    assert_eq!(response.result.failed[0].message_id.as_ref(), "gone");
+    assert_eq!(response.result.failed[0].error, "MessageGone");
     let error = fetch.rows.of("gone").error.unwrap();
     assert!(error.starts_with("MessageGone"), "{error}");
     // Listed once more though it is not there.
     let response = handle(&fetch, invocation(900), batch(&["gone"]))
         .await
         .unwrap();
-    assert_eq!(response.failed.len(), 1);
+    assert_eq!(response.result.failed.len(), 1);
     assert_eq!(fetch.rows.of("gone").status, Some(Status::Gone));
 }
 
@@ -802,7 +821,7 @@ async fn a_message_that_lacks_a_chunk_is_not_gone() {
         let response = handle(&fetch, invocation(900), batch(&["m"]))
             .await
             .unwrap();
-        assert_eq!(response.failed[0].error, "InvalidMessage");
+        assert_eq!(response.result.failed[0].error, "InvalidMessage");
         let row = fetch.rows.of("m");
         assert_eq!(row.status, Some(Status::Receiving));
         let error = row.error.unwrap();
@@ -838,7 +857,7 @@ async fn while_mesh_asks_to_be_left_alone_no_further_message_is_begun() {
     fetch.messages.pause = Some(600);
     let response = handle(&fetch, invocation(900), batch(&ids)).await.unwrap();
     // The state machine tries nothing again: the rows say when.
-    assert_eq!(response.failed.len(), ids.len());
+    assert_eq!(response.result.failed.len(), ids.len());
     let asked = fetch.messages.downloads.lock().unwrap().len();
     assert!((1..=AT_ONCE).contains(&asked), "{asked}");
     let wait = clock::parse_iso(&fetch.rows.of("0").next_attempt_at.unwrap()).unwrap();

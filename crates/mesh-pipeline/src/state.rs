@@ -88,9 +88,24 @@ pub struct Batch {
     pub messages: Vec<Pending>,
     /// Invocations that this execution still has for them: its history is limited.
     pub rounds: u32,
-    /// What has failed so far; Fetch's own earlier output carries it along.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// What is to be told of the batch so far; Fetch's own earlier output carries it along.
+    #[serde(default, skip_serializing_if = "BatchResult::is_nothing")]
+    pub result: BatchResult,
+}
+
+/// What the Map gets of a batch, and nothing else, so that an execution's output stays small.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchResult {
+    /// The messages that have failed.
     pub failed: Vec<Failed>,
+    /// Those that are left through no fault of theirs: the next execution is to start at once.
+    pub left: Vec<MessageId>,
+}
+
+impl BatchResult {
+    fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A message still to be fetched, from its beginning or from where the last invocation ended.
@@ -120,6 +135,9 @@ pub struct Position {
     pub skip: u64,
     /// The number of the next part.
     pub next_part: i32,
+    /// Chunks of the message: how many it had when it was begun. What an earlier release noted lacks them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunks: Option<u32>,
     /// The multipart upload.
     pub upload_id: String,
     /// The object's key.
@@ -162,8 +180,8 @@ pub struct FetchResponse {
     pub stored: Vec<Stored>,
     /// How many that are.
     pub stored_count: usize,
-    /// What has failed so far.
-    pub failed: Vec<Failed>,
+    /// What is to be told of the batch so far.
+    pub result: BatchResult,
     /// The events that tell of `stored`.
     pub events: Vec<Entry>,
 }
@@ -287,13 +305,13 @@ mod tests {
             "rounds": 3,
             "stored": [{"message_id": "0"}],
             "stored_count": 1,
-            "failed": [{"message_id": "4", "error": "InvalidMessage"}],
+            "result": {"failed": [{"message_id": "4", "error": "InvalidMessage"}], "left": ["3"]},
             "events": []
         });
         let batch: Batch = serde_json::from_value(answer).unwrap();
         assert_eq!(batch.messages[0].position.as_ref().unwrap().next_part, 5);
         assert_eq!(batch.messages[1].position, None);
-        assert_eq!(batch.failed.len(), 1);
+        assert_eq!((batch.result.failed.len(), batch.result.left.len()), (1, 1));
     }
 
     #[test]
@@ -328,6 +346,53 @@ mod tests {
         let first = json!({"detail-type": "Scheduled Event", "detail": {}});
         let request: TrackRequest = serde_json::from_value(first).unwrap();
         assert_eq!(request, TrackRequest::default());
+    }
+
+    #[test]
+    fn a_page_of_which_each_message_fails_stays_below_64_kib() {
+        let ids: Vec<MessageId> = (0..500)
+            .map(|n| format!("20260115123456789{n:03}_3573F8").parse().unwrap())
+            .collect();
+        let pending = |id: &MessageId| Pending {
+            message_id: id.clone(),
+            position: None,
+            stalled_seconds: 0,
+        };
+        let batches = ids.chunks(10).map(|ids| Batch {
+            mailbox: "X26ABC123".parse().unwrap(),
+            messages: ids.iter().map(pending).collect(),
+            rounds: 4,
+            result: BatchResult::default(),
+        });
+        let polled = PollResponse {
+            status_code: 200,
+            body: PollBody {
+                mailbox: "X26ABC123".parse().unwrap(),
+                message_count: ids.len(),
+                more: true,
+                batches: batches.collect(),
+            },
+        };
+        let mut state = serde_json::to_value(polled).unwrap();
+        let failed: Vec<_> = ids
+            .iter()
+            .map(|id| json!({"message_id": id, "error": "InvalidConfiguration"}))
+            .collect();
+        state["failed"] = json!({"messages": failed, "count": failed.len(), "left": []});
+        let bytes = state.to_string().len();
+        assert!(bytes < 64 * 1024, "{bytes}");
+        // Or a worker ends in each batch, and what goes on at once is told as well.
+        let failed: Vec<_> = ids
+            .iter()
+            .enumerate()
+            .map(|(n, id)| match n % 10 {
+                0 => json!({"message_id": id, "error": "Runtime.ExitError"}),
+                _ => json!({"message_id": id}),
+            })
+            .collect();
+        state["failed"] = json!({"messages": failed, "count": failed.len(), "left": ids});
+        let bytes = state.to_string().len();
+        assert!(bytes < 64 * 1024, "{bytes}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use mesh_pipeline::Error;
 use mesh_pipeline::layout::{Kind, Location, RecordedKey, headers_key, inbound_row, outbound_row};
 use mesh_pipeline::metadata::{Metadata, quote, unquote};
 use mesh_pipeline::state::{
-    AckRequest, Batch, Failed, Pending, PollRequest, Position, Task, TrackRequest,
+    AckRequest, Batch, BatchResult, Failed, Pending, PollRequest, Position, Task, TrackRequest,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -130,12 +130,13 @@ proptest! {
         mailbox in mailbox(),
         ids in prop::collection::vec(message(), 0..4),
         chunk: u32, skip: u64, part: i32, upload in "\\PC{0,20}", key in "(?s).{0,20}", hidden: bool, overwrite: bool,
-        replaces: Option<String>, stalled_seconds: u64,
+        replaces: Option<String>, stalled_seconds: u64, chunks: Option<u32>,
     ) {
         let position = Position {
             next_chunk: chunk,
             skip,
             next_part: part,
+            chunks,
             upload_id: upload,
             key: RecordedKey::of(&key, hidden),
             overwrite,
@@ -149,7 +150,10 @@ proptest! {
                 .enumerate()
                 .map(|(n, id)| Pending { message_id: id.clone(), position: (n % 2 == 0).then(|| position.clone()), stalled_seconds })
                 .collect(),
-            failed: ids.iter().map(|id| Failed { message_id: id.clone(), error: "Rejected".to_owned() }).collect(),
+            result: BatchResult {
+                failed: ids.iter().map(|id| Failed { message_id: id.clone(), error: "Rejected".to_owned() }).collect(),
+                left: ids.clone(),
+            },
         };
         let read: Batch = serde_json::from_value(serde_json::to_value(&batch).unwrap()).unwrap();
         prop_assert_eq!(read, batch);
@@ -160,7 +164,7 @@ proptest! {
         let mut request = json!({
             "mailbox": "X26ABC1", "handshake": "true", "tick": {"by": "2026-01-15T12:34:00.000Z", "due": "send", "rounds": 1, "started": 0},
             "messages": [{"message_id": "1", "next_chunk": 1, "skip": 0, "next_part": 1, "upload_id": "u", "key": "k"}],
-            "stored": [{"message_id": "1"}], "failed": [{"message_id": "1", "error": "Rejected"}],
+            "stored": [{"message_id": "1"}], "result": {"failed": [{"message_id": "1", "error": "Rejected"}], "left": ["1"]},
         });
         *request.pointer_mut(field).unwrap() = value;
         let task = json!({"execution": "arn", "request": request});
@@ -197,7 +201,9 @@ fn fields() -> impl Strategy<Value = &'static str> {
         "/messages/0/key",
         "/stored",
         "/stored/0",
-        "/failed",
+        "/result",
+        "/result/failed",
+        "/result/left",
     ])
 }
 

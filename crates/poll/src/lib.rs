@@ -8,7 +8,9 @@ use std::collections::{HashMap, HashSet};
 use mesh_client::{InboxPage, MailboxId, MessageId};
 use mesh_pipeline::lease::{Held, HeldLeases, Leases, SHORT_PAUSE, kept_pause};
 use mesh_pipeline::rows::{KnownRows, Row, Status};
-use mesh_pipeline::state::{Batch, Invocation, Pending, PollBody, PollRequest, PollResponse};
+use mesh_pipeline::state::{
+    Batch, BatchResult, Invocation, Pending, PollBody, PollRequest, PollResponse,
+};
 use mesh_pipeline::{Error, Fault, clock, layout};
 use tracing::{error, info, warn};
 
@@ -140,9 +142,9 @@ async fn shake_hands<I: Inbox, L: Leases, R>(
 // Step Functions ends an execution at 25,000 history events, and one should end by itself before 20,000. This many are a round of
 // a batch (fetch, choice, announce, acknowledge) whose every task is tried as often as it may be, and what a batch takes besides.
 const ROUND_EVENTS: usize = 83;
-const BATCH_EVENTS: usize = 4;
+const BATCH_EVENTS: usize = 10;
 const BATCHES_EVENTS: usize = 19_900;
-const MAX_BATCHES: usize = 220;
+const MAX_BATCHES: usize = 210;
 
 // MESH asks to be left alone for longer than a call waits: the lease keeps every execution away until then.
 async fn pause_for<I, L: Leases, R>(
@@ -317,7 +319,7 @@ fn batches(mailbox: &MailboxId, found: &Listing, size: usize) -> Vec<Batch> {
             })
             .collect(),
         rounds: u32::try_from(rounds).unwrap_or(u32::MAX),
-        failed: Vec::new(),
+        result: BatchResult::default(),
     };
     let first = found.first.chunks(size).map(batch);
     let again = found.again.chunks(1).map(batch);

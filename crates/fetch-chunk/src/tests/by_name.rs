@@ -173,8 +173,11 @@ async fn two_large_messages_of_one_name_at_once_are_both_stored_in_the_end() {
         ("m2", "a.bin", vec![bytes(9 * MIB, 2)]),
     ]);
     let response = run(&fetch, &["m1", "m2"]).await;
-    assert_eq!((response.stored_count, response.failed.len()), (1, 1));
-    let late = response.failed[0].message_id.to_string();
+    assert_eq!(
+        (response.stored_count, response.result.failed.len()),
+        (1, 1)
+    );
+    let late = response.result.failed[0].message_id.to_string();
     assert_eq!(run(&fetch, &[&late]).await.stored_count, 1);
     assert_eq!((copies(&fetch, "m1"), copies(&fetch, "m2")), (1, 1));
     assert!(body(&fetch, &format!("{late}_a.bin")).is_some());
@@ -307,8 +310,8 @@ async fn no_failure_tells_the_name() {
         ("m3", "../marker-name.bin", vec![bytes(10, 3)]),
     ]);
     let response = run(&fetch, &["m1", "m2", "m3"]).await;
-    assert_eq!(response.failed.len(), 1);
-    let late = response.failed[0].message_id.to_string();
+    assert_eq!(response.result.failed.len(), 1);
+    let late = response.result.failed[0].message_id.to_string();
     let row = fetch.rows.of(&late);
     assert!(
         row.error

@@ -95,7 +95,7 @@ async fn a_message_that_can_not_be_stored_leaves_no_upload() {
             row.skip = Some(16 * MIB as u64);
         });
         let response = run(&fetch).await;
-        assert_eq!(response.failed[0].error, "InvalidMessage");
+        assert_eq!(response.result.failed[0].error, "InvalidMessage");
         assert_eq!(uploads(&fetch), 0, "{by_name}");
         // MESH no longer has it at all.
         let mut fetch = world(by_name, 20 * MIB);
@@ -115,7 +115,7 @@ async fn a_message_that_can_not_be_stored_leaves_no_upload() {
         let key = "inbound/X26ABC2/marker.csv";
         fetch.bucket.start(key, &attributes).await.unwrap();
         let response = run(&fetch).await;
-        assert_eq!(response.failed[0].error, "InvalidMessage");
+        assert_eq!(response.result.failed[0].error, "InvalidMessage");
         assert_eq!((uploads(&fetch), begun(&fetch)), (1, 2), "{by_name}");
     }
 }

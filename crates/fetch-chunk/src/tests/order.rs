@@ -78,7 +78,7 @@ async fn what_fails_holds_nothing_up() {
     fetch.settings.in_order = true;
     let ids = ["1", "gone", "2", "none", "6"];
     let response = handle(&fetch, invocation(900), batch(&ids)).await.unwrap();
-    assert_eq!(response.failed.len(), 2);
+    assert_eq!(response.result.failed.len(), 2);
     assert_eq!(stored(&fetch), ["1", "2", "6"]);
 }
 
@@ -139,6 +139,9 @@ async fn what_others_took_is_no_time_of_a_message_that_was_begun_before() {
     // 800 of 855 seconds for the first, and too few for a part of the other.
     fetch.messages.pace = Duration::from_secs(50);
     let response = handle(&fetch, invocation(900), request).await.unwrap();
-    assert_eq!((response.stored_count, response.failed.len()), (1, 0));
+    assert_eq!(
+        (response.stored_count, response.result.failed.len()),
+        (1, 0)
+    );
     assert!(response.messages[0].stalled_seconds < 60);
 }

@@ -25,11 +25,11 @@ async fn a_message_is_stored_up_to_the_limit_and_not_beyond() {
             let stored = fetch.bucket.current("inbound/X26ABC2/1.dat");
             if size <= limit {
                 assert_eq!(stored.unwrap().body, message.concat(), "{size} of {limit}");
-                assert_eq!(response.failed, []);
+                assert_eq!(response.result.failed, []);
                 continue;
             }
             assert!(stored.is_none(), "{size} of {limit}");
-            assert_eq!(response.failed[0].error, "InvalidMessage");
+            assert_eq!(response.result.failed[0].error, "InvalidMessage");
             let error = fetch.rows.of("1").error.unwrap();
             for part in [
                 "InvalidMessage",
@@ -58,7 +58,7 @@ async fn what_earlier_invocations_have_stored_counts() {
             .await
             .unwrap();
         if response.messages.is_empty() {
-            break response.failed;
+            break response.result.failed;
         }
         assert!(invocations < 9, "it goes on and on");
         pending.messages = response.messages;
@@ -93,7 +93,7 @@ async fn the_second_half_of_the_parts_is_larger_and_the_last_one_is_the_end() {
     let sizes = [5, 5, 5, 6, 6, 6].map(|size| size * MIB);
     assert_eq!(*fetch.bucket.parts.lock().unwrap(), sizes);
     let beyond = handle(&fetch, invocation(900), batch(&["larger"])).await;
-    assert_eq!(beyond.unwrap().failed[0].error, "InvalidMessage");
+    assert_eq!(beyond.unwrap().result.failed[0].error, "InvalidMessage");
 }
 
 #[test]

@@ -36,7 +36,7 @@ async fn a_message_that_gets_nowhere_fails_however_short_the_invocations_are() {
             assert!(taken <= at_most + 1, "{seconds} s: {taken} invocations");
             let response = match end {
                 Ok(response) => {
-                    assert_eq!(response.failed[0].error, "MeshUnavailable");
+                    assert_eq!(response.result.failed[0].error, "MeshUnavailable");
                     response
                 }
                 // Nothing else was in the last batch.
@@ -45,7 +45,7 @@ async fn a_message_that_gets_nowhere_fails_however_short_the_invocations_are() {
                     continue;
                 }
             };
-            assert_eq!(response.failed[0].message_id.as_ref(), "slow");
+            assert_eq!(response.result.failed[0].message_id.as_ref(), "slow");
         }
     }
 }
@@ -60,8 +60,8 @@ async fn an_answer_that_does_not_begin_is_waited_for_no_longer_than_a_silent_bod
         .await
         .unwrap();
     assert!(began.elapsed() < PATIENCE + Duration::from_secs(10));
-    assert_eq!(response.failed[0].message_id.as_ref(), "slow");
-    assert_eq!(response.failed[0].error, "MeshUnavailable");
+    assert_eq!(response.result.failed[0].message_id.as_ref(), "slow");
+    assert_eq!(response.result.failed[0].error, "MeshUnavailable");
     assert_eq!(response.stored[0].message_id.as_ref(), "good");
 }
 
@@ -73,7 +73,7 @@ async fn a_message_that_gets_on_has_all_the_time_it_needs() {
     let mut fetch = fetch(&[("slow", chunks), ("good", vec![bytes(10, 0)])]);
     fetch.messages.pace = Duration::from_secs(4);
     let (taken, end) = rounds(&fetch, 120).await;
-    assert_eq!(end.unwrap().failed, []);
+    assert_eq!(end.unwrap().result.failed, []);
     assert!(taken > 5, "{taken}");
     assert!(object(&fetch, "slow") == whole);
     // Twice as slow, not one part can be stored.
@@ -100,7 +100,7 @@ async fn what_was_read_is_written_while_there_is_time_and_the_rest_is_read_again
             let began = Instant::now();
             let response = handle(&fetch, invocation(120), request).await.unwrap();
             assert!(began.elapsed() < Duration::from_mins(2), "{seconds} s");
-            assert_eq!(response.failed, []);
+            assert_eq!(response.result.failed, []);
             if response.messages.is_empty() {
                 break;
             }
@@ -144,7 +144,7 @@ async fn time_that_is_spent_waiting_for_memory_is_not_the_messages() {
     let response = handle(&fetch, invocation(520), batch(&["first", "second"]))
         .await
         .unwrap();
-    assert_eq!(response.failed, []);
+    assert_eq!(response.result.failed, []);
     assert_eq!(response.messages.len(), 2);
     let second = &response.messages[1];
     assert!(second.stalled_seconds < 100, "{second:?}");

@@ -128,6 +128,10 @@ impl ReceivingRows for DynamoRows {
             .number("skip", position.skip)
             .number("next_part", position.next_part)
             .when_status(&[Status::Receiving], false);
+        let change = match position.chunks {
+            Some(chunks) => change.number("chunks", chunks),
+            None => change,
+        };
         self.change(change).await.map(drop)
     }
 
