@@ -26,6 +26,9 @@ PRICES = {
 # What can't be counted but has to be assumed; the benchmark has the CPU's share.
 # A write of a row is one of its indexes as well, a read of ten rows is ten. Log lines were measured.
 ASSUMED = {"write_units": 3, "read_units": 10, "seconds": 0.5, "memory_gb": 0.25, "call_log_bytes": 1_200, "event_log_bytes": 300, "mb_per_second": 50}
+# What 256 MB have of a processor, 256/1,769, compresses of the 35 MB a second and processor that the benchmark found.
+COMPRESSED_MB_PER_SECOND = 5
+CHUNK = 20 * 2**20
 MILLION = 1_000_000
 HOURS = 730
 # S3's own events, which a bucket opts into and EventBridge charges for: one for each object.
@@ -52,14 +55,25 @@ def dollars(job, prices, seconds=ASSUMED["seconds"]):
     }
 
 
+SIZE = 100 * 10**9
+
+
 def large(prices):
     """100 GB as one message: parts of 8 MiB, from the 5,001st of 16; invocations of 15 minutes; the row is told of every fourth part."""
-    size = 100 * 10**9
-    parts = 5_000 + -(-(size - 5_000 * 8 * 2**20) // (16 * 2**20))
-    seconds = size / (ASSUMED["mb_per_second"] * MILLION)
+    parts = 5_000 + -(-(SIZE - 5_000 * 8 * 2**20) // (16 * 2**20))
+    seconds = SIZE / (ASSUMED["mb_per_second"] * MILLION)
     rounds = -(-seconds // (900 - 45))
     job = dict.fromkeys(COUNTS, 0) | {"transitions": 7 + 2 * rounds, "invocations": 2 + rounds, "S3 writes": parts + 2, "table writes": parts // 4}
     return dollars(job, prices, seconds / (2 + rounds)), parts, int(rounds)
+
+
+def large_sent(prices, mb_per_second):
+    """The same, sent: the row is told of every chunk."""
+    chunks = -(-SIZE // CHUNK)
+    seconds = SIZE / (mb_per_second * MILLION)
+    rounds = -(-seconds // (900 - 60))
+    job = dict.fromkeys(COUNTS, 0) | {"transitions": 3 + 2 * rounds, "invocations": rounds, "S3 reads": chunks, "table writes": chunks, "MESH requests": chunks}
+    return dollars(job, prices, seconds / rounds), chunks, int(rounds)
 
 
 def lines(rows):
@@ -85,6 +99,8 @@ def tables(text, prices):
     jobs["sent"] = {name: jobs["1 small object sent"][name] + (jobs[COLLECTED][name] - jobs[NOTHING][name]) / shares[name] for name in COUNTS}
 
     big, parts, rounds = large(prices)
+    sent, chunks, plain_rounds = large_sent(prices, ASSUMED["mb_per_second"])
+    compressed, _, compressed_rounds = large_sent(prices, COMPRESSED_MB_PER_SECOND)
     rows = [
         ("a million small messages received, ten a poll", times("10 small messages received", MILLION / 10)),
         ("a million small messages received, one a poll", times("1 small message received", MILLION)),
@@ -92,6 +108,8 @@ def tables(text, prices):
         ("an idle mailbox, a month: a poll each minute, a handshake each hour", times("a poll that finds nothing", 61 * HOURS)),
         ("an instance, a month: a tracking run each five minutes", times(NOTHING, 12 * HOURS)),
         (f"100 GB received as one message: {parts:,} parts, {rounds} invocations", big),
+        (f"100 GB sent as one message, not compressed: {chunks:,} chunks, {plain_rounds} invocations", sent),
+        (f"100 GB sent as one message, compressed: {chunks:,} chunks, {compressed_rounds} invocations", compressed),
     ]
     return "\n".join(lines(rows))
 
