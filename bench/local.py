@@ -33,13 +33,16 @@ DOWNLOADS = r"/messageexchange/[^/]+/inbox/.*"
 
 
 class Local(Stack):
-    """MESH's sandbox, the local AWS, and S3 by itself."""
+    """MESH's sandbox, the local AWS, and S3 and DynamoDB each by itself."""
 
     def __enter__(self):
         servers.start(self.folder, names=("aws", "mesh"))
         with contextlib.ExitStack() as undo:
             undo.callback(servers.stop, self.folder)
-            self.s3_url = undo.enter_context(s3_server(self.folder / "s3.out"))
+            self.alone = {
+                "s3": undo.enter_context(s3_server(self.folder / "s3.out")),
+                "dynamodb": undo.enter_context(dynamodb_server(self.folder / "dynamodb.out")),
+            }
             self._fill()
             self.undo = undo.pop_all()
         return self
@@ -49,10 +52,9 @@ class Local(Stack):
 
     def aws(self, service):
         """A boto3 client of the service."""
-        url = self.s3_url if service == "s3" else self.aws_url
         return boto3.client(
             service,
-            endpoint_url=url,
+            endpoint_url=self.alone.get(service, self.aws_url),
             region_name=REGION,
             config=botocore.config.Config(signature_version="s3v4" if service == "s3" else None, read_timeout=300),
             **KEYS,
@@ -192,19 +194,29 @@ class Local(Stack):
         return sum(entry["time"] >= since for entry in self.requests(f"/messageexchange/{OURS}/inbox"))
 
 
-@contextlib.contextmanager
 def s3_server(log):
-    """Runs bench.s3 and gives its address."""
+    """Runs bench.s3; its address."""
+    return _server([sys.executable, "-m", "bench.s3"], log)
+
+
+def dynamodb_server(log):
+    """Runs dynoxide; its address."""
+    built = subprocess.run([ROOT / "scripts/cargo-tool", "dynoxide"], stdout=subprocess.PIPE, text=True, check=True)
+    return _server([built.stdout.strip(), "serve"], log)
+
+
+@contextlib.contextmanager
+def _server(command, log):
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "bench.s3", "--port", str(port)]
+    command = [*command, "--port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
     try:
         ends = time.monotonic() + 30
         while not _listens(port):
             if process.poll() is not None or time.monotonic() > ends:
-                raise StackError(f"bench.s3 did not start; it said:\n{log.read_text(errors='replace')[-2000:]}")
+                raise StackError(f"{command} did not start; it said:\n{log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.05)
         yield f"http://127.0.0.1:{port}"
     finally:

@@ -98,10 +98,10 @@ class Worker:
 class _Way(lambda_local.DirectWay):
     def __init__(self, place):
         super().__init__(place.aws_url)
-        self.s3_url = place.s3_url
+        self.urls = {f"AWS_ENDPOINT_URL_{service.upper()}": url for service, url in place.alone.items()}
 
     def open(self, name, environment):
-        return super().open(name, environment) | {"AWS_ENDPOINT_URL_S3": self.s3_url}
+        return super().open(name, environment) | self.urls
 
 
 class _Worker(lambda_local.Worker):

@@ -45,7 +45,7 @@ def test_every_second_round_is_in_reverse_order():
 
 @pytest.mark.parametrize(
     ("ours", "python", "as_deployed", "verdict"),
-    [(5, 100, 100, "reached"), (5.1, 100, 102, "as deployed"), (5.1, 100, 100, "MISSED")],
+    [(5, 100, 100, "reached"), (5.1, 100, 102, "MISSED; as deployed: reached"), (5.1, 100, 100, "MISSED")],
 )
 def test_a_verdict_names_the_stronger_of_the_peers_that_is_beaten(ours, python, as_deployed, verdict):
     target = report.Target("cold-poll", "wall", report.PYTHON, 1 / 20, "")
