@@ -196,8 +196,8 @@ class Ours(Subject):
                 work = batch | {"failed": [], "rounds": 100}
                 while work["messages"]:
                     work = self.call(fetching, work)
-                    if work["failed"]:
-                        raise BenchError(f"ours did not store {work['failed']}")
+                    if failed := work["result"]["failed"]:
+                        raise BenchError(f"ours did not store {failed}")
                     self.call(acknowledging, {"mailbox": OURS, "stored": work["stored"]})
 
             yield fetch, [fetching, acknowledging]

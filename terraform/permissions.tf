@@ -3,7 +3,7 @@
 locals {
   # Receiving reads the passwords of the mailboxes that are polled, sending and following up those of any mailbox. Beyond ten
   # mailboxes, or five with legacy locations, a pattern takes the names' place: all policies of a role may have 10,240
-  # characters. With the longest names in everything, five legacy buckets, each with a key, still fit.
+  # characters. With the longest names in everything, three subnets and five legacy buckets, each with a key, still fit.
   polled_mailboxes = length(var.mailbox_ids) > (var.use_legacy_inbound_location ? 5 : 10) ? ["*"] : sort(var.mailbox_ids)
   password_mailboxes = {
     poll_mailbox        = local.polled_mailboxes
