@@ -193,7 +193,7 @@ class Ours(Subject):
         with self.start("fetch-chunk") as fetching, self.start("ack") as acknowledging:
 
             def fetch(batch):
-                work = batch | {"failed": [], "rounds": 100}
+                work = batch | {"rounds": 100}
                 while work["messages"]:
                     work = self.call(fetching, work)
                     if failed := work["result"]["failed"]:
