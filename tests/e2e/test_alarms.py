@@ -3,7 +3,7 @@
 import json
 
 from stack.chaos import Ageing
-from stack.checks import Message
+from stack.checks import Message, outcome
 from stack.metrics import figures
 
 
@@ -13,7 +13,7 @@ def lines(pipeline, execution):
 
 def test_a_run_reports_the_state_of_the_rows(pipeline):
     execution = pipeline.track()
-    assert execution["status"] == "SUCCEEDED"
+    assert outcome(execution) == "SUCCEEDED"
     reports = [found for line in lines(pipeline, execution) if (found := figures(pipeline, line)) and "undelivered" not in found]
     assert len(reports) == 1
     assert set(reports[0]) == {"held", "overdue", "poison"}

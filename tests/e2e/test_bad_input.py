@@ -5,7 +5,7 @@ import time
 
 import pytest
 from stack.chaos import Ageing
-from stack.checks import Message, received, sent
+from stack.checks import Message, outcome, received, sent
 from stack.mesh import password
 
 CONTENT = b"must stay where it is"
@@ -161,7 +161,7 @@ def test_a_poll_without_the_right_password(pipeline, mailbox, other, wrong):
     # Secrets are cached for minutes; a cold start reads them.
     pipeline.stack.drop_workers()
     (execution,) = pipeline.poll(mailbox)
-    assert execution["status"] == "SUCCEEDED"
+    assert outcome(execution) == "SUCCEEDED"
     assert pipeline.get(f"inbound/{mailbox}/{message_id}.dat")["Body"] == CONTENT
 
 

@@ -5,7 +5,7 @@ import random
 
 import conftest
 import pytest
-from stack.checks import MIB, Message, inbox_empty, received, sent
+from stack.checks import MIB, Message, inbox_empty, outcome, received, sent
 
 CHUNK = 1000
 
@@ -55,7 +55,7 @@ def inbound(pipeline):
             message_id = message.send(pipeline.stack, max_chunk_size=chunk, compress=compress)
             cases[name, compress] = Case(message, message_id)
     executions = pipeline.poll(mailbox)
-    assert {execution["status"] for execution in executions} == {"SUCCEEDED"}
+    assert {outcome(execution) for execution in executions} == {"SUCCEEDED"}
     assert inbox_empty(pipeline, mailbox) == []
     return cases
 

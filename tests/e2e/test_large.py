@@ -7,7 +7,7 @@ import re
 import time
 
 import pytest
-from stack.checks import MIB, Message, inbox_empty, received, sha256
+from stack.checks import MIB, Message, inbox_empty, outcome, received, sha256
 from stack.pipeline import Pipeline
 
 # MiB of a worker's memory, since it was started.
@@ -68,7 +68,7 @@ def test_several_large_messages_at_once_take_no_more_memory_than_one(request, ot
     if not gzip:
         plain(pipeline, mailbox)
     (execution,) = pipeline.poll(mailbox)
-    assert execution["status"] == "SUCCEEDED"
+    assert outcome(execution) == "SUCCEEDED"
     for message_id, body in zip(ids, bodies, strict=True):
         assert sha256(pipeline.get(f"inbound/{mailbox}/{message_id}.dat")["Body"]) == sha256(body)
         assert pipeline.row(f"in#{message_id}")["status"] == "acknowledged"
@@ -82,7 +82,7 @@ def test_a_message_of_many_small_chunks(pipeline, mailbox, other):
     message_id = message.send(pipeline.stack, max_chunk_size=32 * 1024)
     plain(pipeline, mailbox)
     (execution,) = pipeline.poll(mailbox)
-    assert execution["status"] == "SUCCEEDED"
+    assert outcome(execution) == "SUCCEEDED"
     assert received(pipeline, message_id, message) == []
     assert (inbox_empty(pipeline, mailbox), uploads(pipeline, mailbox)) == ([], [])
     assert max(payloads(pipeline, execution, "Fetch batch")) < PAYLOAD
@@ -103,7 +103,7 @@ def test_an_upload_that_no_row_knows_is_given_up(pipeline, mailbox, other, kind)
         row = pipeline.row(f"in#{message_id}")
         assert left["UploadId"] and "upload_id" not in row
         executions = pipeline.poll(mailbox)
-    assert [execution["status"] for execution in executions] == ["SUCCEEDED"]
+    assert [outcome(execution) for execution in executions] == ["SUCCEEDED"]
     assert [call["fault"] for call in pipeline.stack.calls(mailbox) if call["fault"]] == [kind]
     assert sha256(pipeline.get(f"inbound/{mailbox}/{message_id}.dat")["Body"]) == sha256(body)
     assert pipeline.row(f"in#{message_id}")["status"] == "acknowledged"
@@ -144,7 +144,7 @@ def test_hand_overs_of_a_message_beyond_any_invocation(hurried, other, number, s
     plain(hurried, mailbox, delay)
     started = time.monotonic()
     execution = hurried.wait(hurried.start(mailbox), seconds=3600)
-    assert execution["status"] == "SUCCEEDED", execution
+    assert outcome(execution) == "SUCCEEDED"
     sizes = payloads(hurried, execution, "Fetch batch")
     seconds = time.monotonic() - started
     tell(f"{size} bytes in {message.chunks} chunks: {seconds:.0f} s, {len(sizes)} invocations with {sizes} characters, {peak(hurried)} MiB")
@@ -211,7 +211,7 @@ def test_one_tick_of_the_schedule_drains_what_waits(hurried, other, tell):
     while following := hurried.started_by(executions[-1]["executionArn"]):
         executions.append(hurried.wait(following, seconds=1800))
     seconds = time.monotonic() - started
-    assert [execution["status"] for execution in executions] == ["SUCCEEDED"] * len(executions)
+    assert [outcome(execution) for execution in executions] == ["SUCCEEDED"] * len(executions)
     histories = [hurried.history(execution["executionArn"]) for execution in executions]
     events = [len(history) for history in histories]
     transitions = [sum(event["type"].endswith("StateEntered") for event in history) for history in histories]

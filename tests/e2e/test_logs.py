@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from stack.checks import MIB, Message
+from stack.checks import MIB, Message, outcome
 
 # By function: what a message each way, a report, a handshake and an event that comes twice leave in the logs.
 EXPECTED = {
@@ -57,7 +57,7 @@ def executions(pipeline, request):
         stateMachineArn=pipeline.machine("send-message"), input=first["input"]
     )["executionArn"]
     found += [pipeline.wait(row["execution"]), pipeline.wait(again)]
-    assert {execution["status"] for execution in found} == {"SUCCEEDED"}
+    assert {outcome(execution) for execution in found} == {"SUCCEEDED"}
     return {execution["executionArn"] for execution in found}
 
 

@@ -9,7 +9,7 @@ import uuid
 import pytest
 from conftest import LEGACY, LEGACY_OTHER, LEGACY_WORKFLOW
 from stack import mesh
-from stack.checks import MIB, Message, inbox_empty, sent
+from stack.checks import MIB, Message, inbox_empty, outcome, sent
 
 
 def test_the_keys_and_passwords_come_from_secrets_manager(second):
@@ -28,7 +28,7 @@ def test_a_message_each_way(second, second_mailbox, other):
     name = f"{uuid.uuid4().hex}.txt"
     incoming = Message(other, second_mailbox, b"to us", headers={"mex-filename": name})
     message_id = incoming.send(second.stack)
-    assert [execution["status"] for execution in second.poll(second_mailbox)] == ["SUCCEEDED"]
+    assert [outcome(execution) for execution in second.poll(second_mailbox)] == ["SUCCEEDED"]
     assert second.get(f"inbound/{second_mailbox}/{name}")["Body"] == b"to us"
     assert second.row(f"in#{message_id}")["status"] == "acknowledged"
     assert inbox_empty(second, second_mailbox) == []
@@ -76,7 +76,7 @@ def test_messages_are_stored_in_the_order_of_their_inbox(second, second_mailbox,
     with second.stack.party(second_mailbox) as party:
         ids = party.list_messages()
     assert sorted(ids) == sorted(sent_ids)
-    assert [execution["status"] for execution in second.poll(second_mailbox)] == ["SUCCEEDED"]
+    assert [outcome(execution) for execution in second.poll(second_mailbox)] == ["SUCCEEDED"]
     events = [event["detail"] for event in second.events(f"inbound/{second_mailbox}/") if event["detail-type"] == "Object Created"]
     created = [detail["object"]["key"].rpartition("/")[2] for detail in events if detail["bucket"]["name"] == second.bucket]
     assert created == [f"{message_id}.dat" for message_id in ids]
@@ -88,7 +88,7 @@ def test_with_identity_bodies_come_as_they_are_to_be_stored(second, second_mailb
     second.put_parameter(f"mailboxes/{second_mailbox}/INBOUND_BUCKET", second.bucket)
     body = b"much of a muchness " * 1_000
     message_id = Message(other, second_mailbox, body).send(second.stack, compress=compress)
-    assert [execution["status"] for execution in second.poll(second_mailbox)] == ["SUCCEEDED"]
+    assert [outcome(execution) for execution in second.poll(second_mailbox)] == ["SUCCEEDED"]
     stored = second.get(f"inbound/{second_mailbox}/{message_id}.dat")
     assert stored["Body"] == body
     # MESH says so of what comes compressed, by its sender or by itself.

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from stack.checks import MIB, Message, inbox_empty, received, sent
+from stack.checks import MIB, Message, inbox_empty, outcome, received, sent
 from stack.pipeline import until
 
 FULL = {
@@ -204,7 +204,7 @@ def test_a_stack_that_sends_to_itself(pipeline, sender, mailbox, size):
     version = put(pipeline, key, message)
     row = pipeline.wait_sent(key, version)
     (execution,) = pipeline.poll(mailbox)
-    assert execution["status"] == "SUCCEEDED"
+    assert outcome(execution) == "SUCCEEDED"
     assert sent(pipeline, key, version, message) == []
     message.headers = {"mex-localid": row["local_id"]}
     assert received(pipeline, row["message_id"], message) == []

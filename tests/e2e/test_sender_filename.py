@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 from conftest import SECOND_BUCKET
-from stack.checks import MIB, Message, inbox_empty
+from stack.checks import MIB, Message, inbox_empty, outcome
 
 
 def digest(key):
@@ -51,7 +51,7 @@ def test_two_messages_of_one_name_and_one_that_would_leave_its_folder(second, se
     next_one = send(second, other, second_mailbox, b"next", "results 1.csv")
     outside = send(second, other, second_mailbox, b"outside", "../X26T952/results.csv")
     (execution,) = second.poll(second_mailbox)
-    assert execution["status"] == "SUCCEEDED"
+    assert outcome(execution) == "SUCCEEDED"
     stored(second, first, f"{folder}/results 1.csv", b"first")
     stored(second, next_one, f"{folder}/{next_one}_results 1.csv", b"next")
     stored(second, outside, f"{folder}/{outside}.dat", b"outside")
@@ -82,7 +82,7 @@ def test_a_worker_that_died_after_storing_leaves_one_object(second, second_mailb
     if since == "another message":
         later = second.put(key, b"later", {"mex-messageid": "another"})
     (execution,) = second.poll(second_mailbox)
-    assert execution["status"] == "SUCCEEDED"
+    assert outcome(execution) == "SUCCEEDED"
     assert inbox_empty(second, second_mailbox) == []
     assert versions(second, key).count(body) == 1
     assert second.row(f"in#{message_id}")["status"] == "acknowledged"
@@ -102,7 +102,7 @@ def test_a_redelivered_message_is_a_new_version_and_replaces_no_other(second, se
         second.stack.put_back(message_id)
         second.set_row(message_id, "updated_at", "2026-01-01T00:00:00.000Z")
         (execution,) = second.poll(second_mailbox)
-        assert execution["status"] == "SUCCEEDED"
+        assert outcome(execution) == "SUCCEEDED"
 
     again()
     assert versions(second, key) == [body, body]
@@ -124,7 +124,7 @@ def test_parameters_name_the_place(second, second_mailbox, other, given):
         second.put_parameter(f"mailboxes/{second_mailbox}/INBOUND_FOLDER", key)
     message_id = send(second, other, second_mailbox, b"somewhere", name)
     (execution,) = second.poll(second_mailbox)
-    assert execution["status"] == "SUCCEEDED"
+    assert outcome(execution) == "SUCCEEDED"
     stored(second, message_id, key + name, b"somewhere", bucket)
 
 

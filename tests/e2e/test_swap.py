@@ -5,7 +5,7 @@ import uuid
 from urllib.parse import quote_plus
 
 import pytest
-from stack.checks import Message, inbox_empty, received, sent
+from stack.checks import Message, inbox_empty, outcome, received, sent
 from stack.pipeline import ACCOUNT, until
 
 # The README's example.
@@ -61,7 +61,7 @@ def test_the_readmes_sender_sends_one_message_for_both_event_shapes(readme, othe
     executions = until(started, "two executions", lambda: readme.executions("send-message", json.dumps(key)))
     kinds = [json.loads(execution["input"])["detail-type"] for execution in executions]
     assert kinds == ["Object Created", "AWS API Call via CloudTrail"]
-    assert [readme.wait(execution["executionArn"])["status"] for execution in executions] == ["SUCCEEDED"] * 2
+    assert [outcome(readme.wait(execution["executionArn"])) for execution in executions] == ["SUCCEEDED"] * 2
     assert readme.row_of(key, version)["message_id"] == row["message_id"]
     headers = {name.lower(): value for name, value in metadata.items() if name not in ("mex-From", "mex-To", "mex-WorkflowId")}
     message = Message(SENDER, other, body, "PATHOLOGY_RESULT", "application/json", headers=headers)
@@ -91,7 +91,7 @@ def test_cloudtrails_event_alone_sends_too(readme, other):
 def test_the_readmes_rule_hears_of_received_messages(readme, new_messages, other):
     message = Message(other, RECEIVER, b'{"result": 1}', "PATHOLOGY_RESULT", "application/json", headers={"mex-subject": "£5"})
     message_id = message.send(readme.stack)
-    assert [execution["status"] for execution in readme.poll(RECEIVER)] == ["SUCCEEDED"]
+    assert [outcome(execution) for execution in readme.poll(RECEIVER)] == ["SUCCEEDED"]
     assert received(readme, message_id, message) == []
     key = f"inbound/{RECEIVER}/{message_id}.dat"
     sqs = readme.stack.client("sqs")

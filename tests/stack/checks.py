@@ -56,6 +56,13 @@ def compare(what, found, expected):
     ]
 
 
+def outcome(execution):
+    """Its status, and with a failed one the error and its cause."""
+    if execution["status"] != "FAILED":
+        return execution["status"]
+    return f"FAILED with {execution.get('error')}: {execution.get('cause')}"
+
+
 def sha256(body):
     return hashlib.sha256(body).hexdigest()
 

@@ -149,6 +149,10 @@ class Output:
                 self.write_lines([line.decode(errors="replace") for line in lines])
 
 
+class NoEntrypointError(Exception):
+    """A zip's bootstrap can't be started."""
+
+
 class DirectWay:
     """How workers reach AWS and MESH: at the addresses that they are given."""
 
@@ -181,19 +185,24 @@ class Worker:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.server.daemon_threads = True
         logs.open(function.log_group, self.stream)
+        environment = self.environment(root)
         try:
             self.process = subprocess.Popen(
                 function.command(root),
                 cwd=root,
-                env=self.environment(root),
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        except OSError:
+        except PermissionError as error:
             self.server.server_close()
-            raise
+            raise NoEntrypointError("fork/exec /var/task/bootstrap: permission denied") from error
+        except OSError as error:
+            self.server.server_close()
+            text = f"Couldn't find valid bootstrap(s): [/var/task/bootstrap] ({error.strerror})"
+            raise NoEntrypointError(text) from error
         # The nearest thing to a memory limit that needs no cgroup.
         size = function.memory_size * 1024 * 1024
         with contextlib.suppress(ProcessLookupError):
@@ -325,14 +334,8 @@ class Pool:
         request_id = str(uuid.uuid4())
         try:
             worker = self.take(function, code)
-        except PermissionError:
-            return failure("Runtime.InvalidEntrypoint", request_id, "fork/exec /var/task/bootstrap: permission denied")
-        except OSError as error:
-            return failure(
-                "Runtime.InvalidEntrypoint",
-                request_id,
-                f"Couldn't find valid bootstrap(s): [/var/task/bootstrap] ({error.strerror})",
-            )
+        except NoEntrypointError as error:
+            return failure("Runtime.InvalidEntrypoint", request_id, str(error))
         try:
             return worker.invoke(payload, request_id)
         finally:
@@ -360,11 +363,10 @@ class Pool:
     def give_back(self, worker):
         with self.condition:
             self.busy.remove(worker)
-            if worker in self.retired:
-                self.retired.remove(worker)
-                worker.kill()
-            elif worker.alive():
-                self.idle.append(worker)
+            retired = worker in self.retired
+            self.retired.discard(worker)
+            if worker.alive():
+                worker.kill() if retired else self.idle.append(worker)
             self.condition.notify_all()
 
     def extract(self, code_sha256, code):
