@@ -572,6 +572,35 @@ async fn what_mesh_never_answers_ends_before_its_invocation() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_question_that_mesh_never_answers_ends_before_its_invocation() {
+    for body in [SHORT, LONG] {
+        let sender = with_object(body);
+        if body == SHORT {
+            uncertain(&sender, Answer::Lost).await;
+        } else {
+            // The last chunk: MESH is asked at once whether it has it.
+            sender.world.state().stalls_at = Some(3);
+        }
+        sender.world.state().silences = 1;
+        let begun = tokio::time::Instant::now();
+        let request = if body == SHORT {
+            resume()
+        } else {
+            put(Some("v1"))
+        };
+        let first = sender.run("e1", request).await;
+        assert_eq!(first.unwrap_err().name(), "MeshUnavailable");
+        // Two minutes, and before them the call for the chunk. The deadline's clock stands still meanwhile, since the runtime's alone is paused.
+        let chunk = if body == SHORT { 0 } else { 870 };
+        assert!(matches!(begun.elapsed().as_secs() - chunk, 119..=120));
+        assert_eq!(sender.world.state().silences, 0);
+        let second = sender.run("e1", resume()).await.unwrap();
+        assert_eq!(ended(&second), SENT);
+        assert_eq!(sender.bodies(), [String::from_utf8_lossy(body)]);
+    }
+}
+
 #[tokio::test]
 async fn a_message_whose_answer_was_lost_is_found_by_its_local_id() {
     let sender = with_object(SHORT);

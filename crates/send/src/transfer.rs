@@ -22,6 +22,9 @@ const MARGIN: Duration = Duration::seconds(60);
 // So much of it is kept for what follows a call that MESH never answers.
 const RESERVE: Duration = Duration::seconds(30);
 
+// Longer than a call that MESH answers takes with all its tries, and the minute that it may wait as MESH asks.
+const QUESTION: std::time::Duration = std::time::Duration::from_mins(2);
+
 /// What comes next for an object version.
 pub(crate) enum Next {
     /// The first chunk: MESH has nothing, or nothing that counts.
@@ -56,7 +59,7 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
             (Some(Status::Sending), Some(message)) => {
                 Next::Chunk(message, work.row.next_chunk.unwrap_or(2))
             }
-            (Some(Status::Posting), _) => self.settle(&work).await?,
+            (Some(Status::Posting), _) => self.settle(&work, invocation).await?,
             _ => Next::First,
         };
         let mut longest = Duration::ZERO;
@@ -194,7 +197,8 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
             // A server that answers 423 and breaks off while the chunk is being sent is not heard, and a try before this one may have
             // completed the message whatever is wrong now.
             Err(error) if chunk == chunks => {
-                return match self.outbox.track(mailbox, &message).await {
+                let tracking = self.outbox.track(mailbox, &message);
+                return match told(invocation, tracking).await {
                     Ok(tracking) if is_taken(&tracking) => Ok(Next::Chunk(message, chunks + 1)),
                     // Nothing is closed before tracking has answered.
                     _ if error.is_temporary() => Err(error),
@@ -212,7 +216,8 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
             return Ok(Next::Chunk(message, chunk + 1));
         }
         // The try before this one may have completed the message, and may have been collected since: tracking tells.
-        match self.outbox.track(mailbox, &message).await {
+        let tracking = self.outbox.track(mailbox, &message);
+        match told(invocation, tracking).await {
             Ok(tracking) if is_taken(&tracking) => Ok(Next::Chunk(message, chunks + 1)),
             Ok(tracking) if posted == ChunkPosted::Complete => {
                 // Whatever became of it, MESH has all of it: tracking tells.
@@ -304,6 +309,21 @@ fn for_an_answer(invocation: &Invocation) -> std::time::Duration {
     (left - RESERVE.min(left / 2))
         .try_into()
         .unwrap_or_default()
+}
+
+/// What MESH says of a message, unless it says nothing for two minutes, or until the invocation is about to end.
+pub(crate) async fn told<T>(
+    invocation: &Invocation,
+    question: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let silence = |_| {
+        Err(Error::MeshUnavailable(Fault::new(
+            "MESH did not say in time what it knows of the message; if that is so again, look at the way to MESH",
+        )))
+    };
+    timeout(for_an_answer(invocation).min(QUESTION), question)
+        .await
+        .unwrap_or_else(silence)
 }
 
 fn no_answer(chunk: u32) -> Error {

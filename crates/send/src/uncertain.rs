@@ -3,6 +3,7 @@
 use mesh_client::{LocalIdLookup, Tracking};
 use mesh_pipeline::rows::{OutboundRows, Posting, Row};
 use mesh_pipeline::secrets::SecretSource;
+use mesh_pipeline::state::Invocation;
 use mesh_pipeline::store::ObjectReader;
 use mesh_pipeline::{Error, Fault, clock};
 use time::{Duration, OffsetDateTime};
@@ -11,7 +12,7 @@ use tracing::warn;
 use crate::Send;
 use crate::outbox::Outbox;
 use crate::settings::OnUncertain;
-use crate::transfer::{Next, Work};
+use crate::transfer::{Next, Work, told};
 
 // MESH forgets a message after 30 days: beyond this age it may have known it.
 const REMEMBERS: Duration = Duration::days(14);
@@ -21,8 +22,8 @@ const CLOCKS: Duration = Duration::minutes(2);
 
 impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O, S> {
     /// Finds out, and notes it in the row.
-    pub(crate) async fn settle(&self, work: &Work) -> Result<Next, Error> {
-        let next = self.find_out(work).await?;
+    pub(crate) async fn settle(&self, work: &Work, invocation: &Invocation) -> Result<Next, Error> {
+        let next = self.find_out(work, invocation).await?;
         let outcome = match &next {
             Next::Pause(_) => return Ok(next),
             Next::Chunk(message, _) => Posting::Accepted(message.clone()),
@@ -32,7 +33,7 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
         Ok(next)
     }
 
-    async fn find_out(&self, work: &Work) -> Result<Next, Error> {
+    async fn find_out(&self, work: &Work, invocation: &Invocation) -> Result<Next, Error> {
         // MESH delivers only complete messages: a new one can't be a second delivery.
         if work.plan.chunks > 1 {
             return Ok(Next::First);
@@ -45,7 +46,7 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
         if wait.is_positive() {
             return Ok(Next::Pause(wait.try_into().unwrap_or_default()));
         }
-        let why = match self.ask(work, posted_at).await? {
+        let why = match self.ask(work, posted_at, invocation).await? {
             Ok(next) => return Ok(next),
             Err(why) => why,
         };
@@ -68,6 +69,7 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
         &self,
         work: &Work,
         posted_at: OffsetDateTime,
+        invocation: &Invocation,
     ) -> Result<Result<Next, String>, Error> {
         let Some(local_id) = work.row.local_id.as_deref() else {
             return Ok(Err("it has no local id to ask MESH by".to_owned()));
@@ -79,7 +81,8 @@ impl<M: Outbox, R: OutboundRows, O: ObjectReader, S: SecretSource> Send<M, R, O,
             }
             Err("MESH may have it under a local id that reads otherwise: not all of its characters are letters, digits, `_`, `.` and `-`".to_owned())
         };
-        let tracking = match self.outbox.look_up(&work.mailbox, local_id).await {
+        let look_up = self.outbox.look_up(&work.mailbox, local_id);
+        let tracking = match told(invocation, look_up).await {
             Ok(Ok(LocalIdLookup::One(tracking))) => tracking,
             Ok(Ok(LocalIdLookup::NotFound)) if clock::now() - posted_at > REMEMBERS => {
                 return Ok(Err(

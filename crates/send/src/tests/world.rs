@@ -77,6 +77,8 @@ pub(super) struct State {
     pub(super) chunks_break: bool,
     /// The chunk that is never taken and never refused, once.
     pub(super) stalls_at: Option<u32>,
+    /// How many of the next questions about messages get no answer, ever.
+    pub(super) silences: u32,
     pub(super) rows: HashMap<String, Row>,
     pub(super) objects: BTreeMap<(String, String), (SourceObject, Bytes)>,
     read: Option<Bytes>,
@@ -175,6 +177,14 @@ impl World {
             std::future::pending::<()>().await;
         }
     }
+
+    async fn silence(&self) {
+        let left = self.state().silences.checked_sub(1);
+        if let Some(left) = left {
+            self.state().silences = left;
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 impl Outbox for World {
@@ -249,6 +259,7 @@ impl Outbox for World {
     }
 
     async fn track(&self, _: &MailboxId, message: &MessageId) -> Result<Tracking, Error> {
+        self.silence().await;
         let mut state = self.state();
         if let Some(error) = state.tracking_errors.pop_front() {
             return Err(error);
@@ -265,6 +276,7 @@ impl Outbox for World {
         mailbox: &MailboxId,
         local_id: &str,
     ) -> Result<Result<LocalIdLookup, String>, Error> {
+        self.silence().await;
         let mut state = self.state();
         state.looked_up += 1;
         let found: Vec<_> = state
