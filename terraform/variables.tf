@@ -360,7 +360,7 @@ variable "get_messages_page_limit" {
   default     = 500
   nullable    = false
 
-  # Step Functions takes 256 KiB between two states: 500 of the longest ids are a quarter of that.
+  # Step Functions takes 256 KiB between two states: 500 of the longest ids stay below that even if each message fails.
   validation {
     condition     = var.get_messages_page_limit >= 1 && var.get_messages_page_limit <= 500 && floor(var.get_messages_page_limit) == var.get_messages_page_limit
     error_message = "get_messages_page_limit must be a whole number from 1 to 500, so that a page fits between two states of Step Functions. Waiting messages beyond it start the next execution."
@@ -570,7 +570,7 @@ variable "on_uncertain_send" {
 
 variable "uncertain_send_wait_seconds" {
   type        = number
-  description = "Seconds after an attempt's deadline before MESH is asked whether the message arrived. Default 300: an attempt that is still under way inside MESH must have come to its end."
+  description = "Seconds before MESH is asked whether a message arrived whose answer was lost: from the loss on, or from the deadline of an invocation that ended before it knew. Default 300: what is still under way inside MESH must have come to its end."
   default     = 300
   nullable    = false
 
