@@ -19,7 +19,7 @@ LAMBDA_SERVICE = {
     "Lambda.SdkClientException",
     "Lambda.TooManyRequestsException",
 }
-CRASHES = {"Lambda.Unknown", "Runtime.ExitError", "Sandbox.Timedout", "States.Timeout"}
+CRASHES = {"Lambda.Unknown", "Runtime.ExitError", "Runtime.OutOfMemory", "Sandbox.Timedout", "States.Timeout"}
 OF_AWS = LAMBDA_SERVICE | CRASHES | {"States.ALL", "DynamoDB.ConditionalCheckFailedException"}
 
 

@@ -1,11 +1,35 @@
 """The state machine get-messages, rendered as Terraform does it: when one execution starts the next."""
 
 import json
+import uuid
 
 import pytest
-from asl.render import render, templates
+from asl.render import PLACEHOLDERS, render, templates
+from stack.conftest import zip_of
 
-STARTED = {"AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID": "arn:aws:states:eu-west-2:123456789012:execution:one:two"}
+# Starts an execution that is told of messages left by the one before.
+TOLD = {"left": ["0"]}
+# Poll, Fetch and Acknowledge. Of messages that begin with "slow" Fetch stores nothing, and leaves them when its rounds end.
+FUNCTIONS = """
+def handle(event, context):
+    request = event["request"]
+    if "rounds" in request:
+        stored = [one for one in request["messages"] if not one["message_id"].startswith("slow")]
+        waiting = [one for one in request["messages"] if one not in stored]
+        answer = request | {"rounds": request["rounds"] - 1, "stored": stored, "stored_count": len(stored), "messages": waiting}
+        if waiting and not answer["rounds"]:
+            answer |= {"messages": [], "result": {"failed": [], "left": [waiting[0]["message_id"]]}}
+        return answer
+    if "stored" in request:
+        return {}
+    if request.get("left"):
+        return {"statusCode": 204, "body": {}}
+    lists = [["one", "slow two"], ["slow three"], ["four"]]
+    batches = [
+        {"mailbox": request["mailbox"], "messages": [{"message_id": id} for id in ids], "rounds": 2} for ids in lists
+    ]
+    return {"statusCode": 200, "body": {"mailbox": request["mailbox"], "message_count": 4, "more": False, "batches": batches}}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +41,7 @@ def end(aws):
     return aws.machine({"StartAt": "More waiting?", "States": kept})
 
 
-@pytest.mark.parametrize("started", [False, True])
+@pytest.mark.parametrize("told", [False, True])
 @pytest.mark.parametrize(
     ("more", "failed", "left", "first", "later"),
     [
@@ -32,12 +56,55 @@ def end(aws):
         (True, 3, 3, True, False),
     ],
 )
-def test_the_next_execution_starts_where_that_brings_something(aws, end, more, failed, left, first, later, started):
+def test_the_next_execution_starts_where_that_brings_something(aws, end, more, failed, left, first, later, told):
     messages = [{"message_id": f"{n}", "error": "Runtime.ExitError"} for n in range(failed)]
     state = {
         "body": {"mailbox": "X26ABC1", "message_count": 3, "more": more},
         "failed": {"messages": messages, "count": failed, "left": [f"{n}" for n in range(left)]},
-    } | (STARTED if started else {})
-    history = aws.history(aws.run(end, state)["executionArn"])
-    path = [event["stateEnteredEventDetails"]["name"] for event in history if "stateEnteredEventDetails" in event]
-    assert ("Start next" in path) is (later if started else first), path
+    } | (TOLD if told else {})
+    path = entered(aws, aws.run(end, state))
+    assert ("Start next" in path) is (later if told else first), path
+
+
+def entered(aws, execution):
+    history = aws.history(execution["executionArn"])
+    return [event["stateEnteredEventDetails"]["name"] for event in history if "stateEnteredEventDetails" in event]
+
+
+def test_what_is_left_when_the_rounds_end_goes_on_in_an_execution_that_is_told_so(aws):
+    function, role = f"f-{uuid.uuid4().hex[:8]}", aws.role()
+    arn = aws.client("lambda").create_function(
+        FunctionName=function,
+        Runtime="python3.13",
+        Handler="code.handle",
+        Timeout=20,
+        MemorySize=256,
+        Role=role,
+        Code={"ZipFile": zip_of(FUNCTIONS, 0o644, "code.py")},
+    )["FunctionArn"]
+    text = templates()["get-messages.asl.json"]
+    for name in ("poll_mailbox", "fetch_message_chunk", "acknowledge_message"):
+        text = text.replace(f"${{{name}}}", arn)
+    table = PLACEHOLDERS["leases_table"]
+    aws.client("dynamodb").create_table(
+        TableName=table,
+        KeySchema=[{"AttributeName": "lease_id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "lease_id", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    machine = aws.machine(json.loads(render(text)))
+    first = aws.run(machine, {"mailbox": "X26ABC1"})
+    assert first["status"] == "SUCCEEDED", first
+    path = entered(aws, first)
+    # Two rounds of each batch that has a slow one, one of the third.
+    assert (path.count("Fetch batch"), path.count("Acknowledge some"), path.count("Acknowledge")) == (5, 1, 1)
+    client = aws.client("stepfunctions")
+    found = client.list_executions(stateMachineArn=machine)["executions"]
+    (second,) = [one["executionArn"] for one in found if one["executionArn"] != first["executionArn"]]
+    assert aws.end_of(second)["status"] == "SUCCEEDED"
+    given = json.loads(client.describe_execution(executionArn=second)["input"])
+    assert given == {
+        "mailbox": "X26ABC1",
+        "left": ["slow two"],
+        "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID": first["executionArn"],
+    }

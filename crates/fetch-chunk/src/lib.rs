@@ -19,7 +19,9 @@ use mesh_pipeline::events::RECEIVED;
 use mesh_pipeline::lease::{Leases, SHORT_PAUSE, kept_pause};
 use mesh_pipeline::rows::{ReceivingRows, Row, Status};
 use mesh_pipeline::secrets::SecretSource;
-use mesh_pipeline::state::{Batch, Failed, FetchResponse, Invocation, Pending, Stored};
+use mesh_pipeline::state::{
+    Batch, BatchResult, Failed, FetchResponse, Invocation, Pending, Stored,
+};
 use mesh_pipeline::store::ObjectWriter;
 use mesh_pipeline::{Error, Fault, clock};
 use tokio::time::Instant;
@@ -182,8 +184,12 @@ where
                 }
             }
             Outcome::Unfinished(pending) if response.rounds == 0 => {
-                if leave(fetch, &invocation.execution, &pending).await? {
-                    response.result.left.push(pending.message_id);
+                let BatchResult { failed, left } = &mut response.result;
+                match leave(fetch, &invocation.execution, &pending).await? {
+                    Some(stalled) => failed.push(stalled),
+                    // One is enough for the state machine to go on, and keeps its state small.
+                    None if left.is_empty() => left.push(pending.message_id),
+                    None => {}
                 }
             }
             Outcome::Unfinished(pending) => response.messages.push(pending),
@@ -196,20 +202,32 @@ where
     Ok(response)
 }
 
-// Left to the next execution, which finds in the row where to go on. That is no attempt of a message that has come on; one that
-// has not waits for the schedule, since the cause may last.
+// Left to the next execution, which finds in the row where to go on. That is no attempt of a message that has come on, or had no turn;
+// one that got nowhere has failed, and waits for the schedule, since the cause may last.
 async fn leave<M, L, R: ReceivingRows, W, S>(
     fetch: &Fetch<M, L, R, W, S>,
     execution: &str,
     pending: &Pending,
-) -> Result<bool, Error> {
+) -> Result<Option<Failed>, Error> {
     let message_id = &pending.message_id;
-    info!(logReference = "MESHFETCH0015", %message_id, "left to the next execution, whose history is empty");
-    if pending.stalled_seconds > 0 {
-        return Ok(false);
+    if pending.stalled_seconds == 0 {
+        info!(logReference = "MESHFETCH0015", %message_id, "left to the next execution, whose history is empty");
+        fetch.rows.uncounted(message_id, execution).await?;
+        return Ok(None);
     }
-    fetch.rows.uncounted(message_id, execution).await?;
-    Ok(true)
+    let failure = Error::MeshUnavailable(Fault::new(format!(
+        "not one part of message {message_id} could be stored in the last {} seconds of its execution; it is tried again, and if that does not help, look at the way to MESH",
+        pending.stalled_seconds
+    )));
+    error!(%message_id, error_name = failure.name(), error = failure.chain(), "not stored; it stays in MESH");
+    fetch
+        .rows
+        .attempt_failed(message_id, execution, &failure, None)
+        .await?;
+    Ok(Some(Failed {
+        message_id: message_id.clone(),
+        error: failure.name().to_owned(),
+    }))
 }
 
 async fn destination<M, L, R, W: ObjectWriter, S: SecretSource>(

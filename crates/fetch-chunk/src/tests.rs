@@ -772,8 +772,16 @@ async fn a_message_that_got_nowhere_in_its_last_round_has_had_an_attempt() {
     let response = handle(&fetch, invocation(70), last).await.unwrap();
     assert!(response.messages.is_empty());
     // The next execution need not start at once.
-    assert_eq!(response.result, BatchResult::default());
-    assert_eq!(fetch.rows.of("m").attempts, Some(1));
+    assert!(response.result.left.is_empty());
+    assert_eq!(response.result.failed[0].message_id.as_ref(), "m");
+    assert_eq!(response.result.failed[0].error, "MeshUnavailable");
+    let row = fetch.rows.of("m");
+    assert_eq!(row.attempts, Some(1));
+    let error = row.error.unwrap();
+    assert!(
+        error.starts_with("MeshUnavailable: not one part"),
+        "{error}"
+    );
 }
 
 #[tokio::test]

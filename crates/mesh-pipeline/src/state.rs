@@ -98,7 +98,7 @@ pub struct Batch {
 pub struct BatchResult {
     /// The messages that have failed.
     pub failed: Vec<Failed>,
-    /// Those that are left through no fault of theirs: the next execution is to start at once.
+    /// One of those that are left through no fault of theirs, if there are any: the next execution is to start at once.
     pub left: Vec<MessageId>,
 }
 
@@ -349,50 +349,66 @@ mod tests {
     }
 
     #[test]
-    fn a_page_of_which_each_message_fails_stays_below_64_kib() {
-        let ids: Vec<MessageId> = (0..500)
-            .map(|n| format!("20260115123456789{n:03}_3573F8").parse().unwrap())
-            .collect();
-        let pending = |id: &MessageId| Pending {
-            message_id: id.clone(),
-            position: None,
-            stalled_seconds: 0,
-        };
-        let batches = ids.chunks(10).map(|ids| Batch {
-            mailbox: "X26ABC123".parse().unwrap(),
-            messages: ids.iter().map(pending).collect(),
-            rounds: 4,
-            result: BatchResult::default(),
-        });
-        let polled = PollResponse {
-            status_code: 200,
-            body: PollBody {
-                mailbox: "X26ABC123".parse().unwrap(),
-                message_count: ids.len(),
-                more: true,
-                batches: batches.collect(),
-            },
-        };
-        let mut state = serde_json::to_value(polled).unwrap();
-        let failed: Vec<_> = ids
-            .iter()
-            .map(|id| json!({"message_id": id, "error": "InvalidConfiguration"}))
-            .collect();
-        state["failed"] = json!({"messages": failed, "count": failed.len(), "left": []});
-        let bytes = state.to_string().len();
-        assert!(bytes < 64 * 1024, "{bytes}");
-        // Or a worker ends in each batch, and what goes on at once is told as well.
-        let failed: Vec<_> = ids
-            .iter()
-            .enumerate()
-            .map(|(n, id)| match n % 10 {
-                0 => json!({"message_id": id, "error": "Runtime.ExitError"}),
-                _ => json!({"message_id": id}),
-            })
-            .collect();
-        state["failed"] = json!({"messages": failed, "count": failed.len(), "left": ids});
-        let bytes = state.to_string().len();
-        assert!(bytes < 64 * 1024, "{bytes}");
+    fn a_page_of_which_each_message_fails_fits_between_two_states() {
+        // As MESH's ids and mailboxes are, by the default batch size and by others; and as long as they may be.
+        let shapes = [
+            (27, "X26ABC123".to_owned(), 10..=10, 64),
+            (27, "X26ABC123".to_owned(), 1..=9, 68),
+            (150, "M".repeat(50), 1..=10, 256),
+        ];
+        for (length, mailbox, size, kib) in
+            shapes
+                .into_iter()
+                .flat_map(|(length, mailbox, sizes, kib)| {
+                    sizes.map(move |size| (length, mailbox.clone(), size, kib))
+                })
+        {
+            // As many as poll takes at once: 500, in 210 batches.
+            let ids: Vec<MessageId> = (0..500.min(210 * size))
+                .map(|n| format!("{n:0>length$}").parse().unwrap())
+                .collect();
+            let pending = |id: &MessageId| Pending {
+                message_id: id.clone(),
+                position: None,
+                stalled_seconds: 0,
+            };
+            let batches = ids.chunks(size).map(|ids| Batch {
+                mailbox: mailbox.parse().unwrap(),
+                messages: ids.iter().map(pending).collect(),
+                rounds: 4,
+                result: BatchResult::default(),
+            });
+            let polled = PollResponse {
+                status_code: 200,
+                body: PollBody {
+                    mailbox: mailbox.parse().unwrap(),
+                    message_count: ids.len(),
+                    more: true,
+                    batches: batches.collect(),
+                },
+            };
+            let mut state = serde_json::to_value(polled).unwrap();
+            let failed: Vec<_> = ids
+                .iter()
+                .map(|id| json!({"message_id": id, "error": "InvalidConfiguration"}))
+                .collect();
+            state["failed"] = json!({"messages": failed, "count": failed.len(), "left": []});
+            let bytes = state.to_string().len();
+            assert!(bytes < kib * 1024, "{bytes} by {size}");
+            // Or a worker ends in each batch, which tells of one that goes on at once.
+            let failed: Vec<_> = ids
+                .iter()
+                .enumerate()
+                .map(|(n, id)| match n % size {
+                    0 => json!({"message_id": id, "error": "Runtime.OutOfMemory"}),
+                    _ => json!({"message_id": id}),
+                })
+                .collect();
+            let left: Vec<_> = ids.iter().step_by(size).collect();
+            state["failed"] = json!({"messages": failed, "count": failed.len(), "left": left});
+            let bytes = state.to_string().len();
+            assert!(bytes < kib * 1024, "{bytes} by {size}");
+        }
     }
 
     #[test]
