@@ -19,9 +19,7 @@ use mesh_pipeline::events::RECEIVED;
 use mesh_pipeline::lease::{Leases, SHORT_PAUSE, kept_pause};
 use mesh_pipeline::rows::{ReceivingRows, Row, Status};
 use mesh_pipeline::secrets::SecretSource;
-use mesh_pipeline::state::{
-    Batch, BatchResult, Failed, FetchResponse, Invocation, Pending, Stored,
-};
+use mesh_pipeline::state::{Batch, Failed, FetchResponse, Invocation, Pending, Stored};
 use mesh_pipeline::store::ObjectWriter;
 use mesh_pipeline::{Error, Fault, clock};
 use tokio::time::Instant;
@@ -32,6 +30,7 @@ use destination::Destination;
 pub use location::Locations;
 pub use messages::{Chunk, Messages};
 use order::Place;
+use parts::PATIENCE;
 pub use parts::Parts;
 pub use settings::{AcceptEncoding, Settings};
 
@@ -74,6 +73,8 @@ struct Attempt {
 struct Turn<'a> {
     execution: &'a str,
     until: Instant,
+    /// In so long a message must have come on.
+    patience: Duration,
     /// MESH has asked to be left alone for so long, longer than a call waits.
     pause: OnceLock<Duration>,
 }
@@ -135,9 +136,11 @@ where
         return Ok(response);
     }
     let destination = destination(fetch, &mailbox).await?;
+    let until = end_of_work(&invocation);
     let turn = Turn {
         execution: &invocation.execution,
-        until: end_of_work(&invocation),
+        until,
+        patience: patience(until, response.rounds == 0),
         pause: OnceLock::new(),
     };
     let places = order::places(batch.messages.len(), fetch.settings.in_order);
@@ -183,13 +186,14 @@ where
                     response.events.push(event);
                 }
             }
-            Outcome::Unfinished(pending) if response.rounds == 0 => {
-                let BatchResult { failed, left } = &mut response.result;
-                match leave(fetch, &invocation.execution, &pending).await? {
-                    Some(stalled) => failed.push(stalled),
-                    // One is enough for the state machine to go on, and keeps its state small.
-                    None if left.is_empty() => left.push(pending.message_id),
-                    None => {}
+            // Left to the next execution, which finds in the row where to go on: that is no attempt.
+            Outcome::Unfinished(Pending { message_id, .. }) if response.rounds == 0 => {
+                info!(logReference = "MESHFETCH0015", %message_id, "left to the next execution, whose history is empty");
+                let execution = &invocation.execution;
+                fetch.rows.uncounted(&message_id, execution).await?;
+                // One is enough for the state machine to go on, and keeps its state small.
+                if response.result.left.is_empty() {
+                    response.result.left.push(message_id);
                 }
             }
             Outcome::Unfinished(pending) => response.messages.push(pending),
@@ -200,34 +204,6 @@ where
     }
     response.stored_count = response.stored.len();
     Ok(response)
-}
-
-// Left to the next execution, which finds in the row where to go on. That is no attempt of a message that has come on, or had no turn;
-// one that got nowhere has failed, and waits for the schedule, since the cause may last.
-async fn leave<M, L, R: ReceivingRows, W, S>(
-    fetch: &Fetch<M, L, R, W, S>,
-    execution: &str,
-    pending: &Pending,
-) -> Result<Option<Failed>, Error> {
-    let message_id = &pending.message_id;
-    if pending.stalled_seconds == 0 {
-        info!(logReference = "MESHFETCH0015", %message_id, "left to the next execution, whose history is empty");
-        fetch.rows.uncounted(message_id, execution).await?;
-        return Ok(None);
-    }
-    let failure = Error::MeshUnavailable(Fault::new(format!(
-        "not one part of message {message_id} could be stored in the last {} seconds of its execution; it is tried again, and if that does not help, look at the way to MESH",
-        pending.stalled_seconds
-    )));
-    error!(%message_id, error_name = failure.name(), error = failure.chain(), "not stored; it stays in MESH");
-    fetch
-        .rows
-        .attempt_failed(message_id, execution, &failure, None)
-        .await?;
-    Ok(Some(Failed {
-        message_id: message_id.clone(),
-        error: failure.name().to_owned(),
-    }))
 }
 
 async fn destination<M, L, R, W: ObjectWriter, S: SecretSource>(
@@ -246,6 +222,15 @@ fn end_of_work(invocation: &Invocation) -> Instant {
         .try_into()
         .unwrap_or_default();
     Instant::now() + left.saturating_sub(MARGIN)
+}
+
+// In the last round there is no later invocation to go on in: what has had most of this one got nowhere. Half, since a message
+// that is left has the next execution's all to itself, and must come to an end there.
+fn patience(until: Instant, last: bool) -> Duration {
+    if !last {
+        return PATIENCE;
+    }
+    PATIENCE.min(until.saturating_duration_since(Instant::now()) / 2)
 }
 
 async fn attempt<M, L, R, W, S>(
@@ -269,9 +254,7 @@ where
     let message_id = pending.message_id.clone();
     if turn.pause.get().is_some() {
         let failure = Error::Throttled(Fault::new("MESH asks to be left alone"));
-        if pending.position.is_some()
-            && let Err(unnoted) = fetch.rows.uncounted(&message_id, turn.execution).await
-        {
+        if let Err(unnoted) = fetch.rows.uncounted(&message_id, turn.execution).await {
             error!(%message_id, error = unnoted.chain(), "the row could not be told");
         }
         let error = failure.name().to_owned();

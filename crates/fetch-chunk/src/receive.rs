@@ -17,7 +17,7 @@ use crate::destination::{Destination, Key, condition, is_message};
 use crate::messages::Messages;
 use crate::multipart::Upload;
 use crate::order::Place;
-use crate::parts::{End, Filled, PATIENCE, Source};
+use crate::parts::{End, Filled, Source};
 use crate::{Attempt, Fetch, Outcome, Turn};
 
 /// Fetches and stores one message, or a stretch of it; an error comes with the number of attempts, if one was begun.
@@ -50,6 +50,7 @@ where
         started: Instant::now(),
         stalled: std::time::Duration::from_secs(pending.stalled_seconds),
         until: turn.until,
+        patience: turn.patience,
     };
     let row = match fetch
         .rows
@@ -167,6 +168,7 @@ pub(crate) struct Receive<'a, M, L, R, W, S> {
     // How long earlier invocations have tried in vain to store the next part.
     pub(crate) stalled: std::time::Duration,
     pub(crate) until: Instant,
+    pub(crate) patience: std::time::Duration,
 }
 
 // More than this is read once more rather than held while those before it need the memory, and have the time.
@@ -531,7 +533,7 @@ where
             let tried = self.started.elapsed().saturating_sub(waited);
             self.stalled + tried.max(std::time::Duration::from_secs(1))
         };
-        if stalled > PATIENCE {
+        if stalled > self.patience {
             return Err(Error::MeshUnavailable(Fault::new(format!(
                 "message {message_id} came so slowly that not one part of it was stored in {} seconds; it is tried again, and if that does not help, look at the way to MESH",
                 stalled.as_secs()

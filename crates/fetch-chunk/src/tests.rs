@@ -244,10 +244,12 @@ impl ReceivingRows for Rows {
         });
         Ok(())
     }
-    async fn uncounted(&self, message: &MessageId, _: &str) -> Result<(), Error> {
+    async fn uncounted(&self, message: &MessageId, execution: &str) -> Result<(), Error> {
         self.change(message, |row| {
-            row.attempts = row.attempts.map(|attempts| attempts - 1);
-            row.counted_by = None;
+            if row.counted_by.as_deref() == Some(execution) {
+                row.attempts = row.attempts.map(|attempts| attempts - 1);
+                row.counted_by = None;
+            }
         });
         Ok(())
     }
@@ -739,10 +741,7 @@ async fn the_last_round_of_an_execution_leaves_the_rest_to_the_next_one() {
     fetch.messages.pace = Duration::from_secs(1);
     for execution in 1..10 {
         // 25 seconds of work: two parts at most, since what is stored of a chunk has to be read again.
-        let last = Batch {
-            rounds: 1,
-            ..batch(&["m"])
-        };
+        let last = last_round(&["m"]);
         let response = handle(&fetch, invocation(70), last).await.unwrap();
         assert_eq!((response.rounds, response.result.failed.len()), (0, 0));
         assert!(response.messages.is_empty());
@@ -761,27 +760,56 @@ async fn the_last_round_of_an_execution_leaves_the_rest_to_the_next_one() {
     panic!("it goes on and on");
 }
 
+fn last_round(ids: &[&str]) -> Batch {
+    Batch {
+        rounds: 1,
+        ..batch(ids)
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_message_that_got_nowhere_in_its_last_round_has_had_an_attempt() {
-    let mut fetch = fetch(&[("m", vec![bytes(20 * MIB, 1)])]);
-    fetch.messages.stuck_after = Some(0);
-    let last = Batch {
-        rounds: 1,
-        ..batch(&["m"])
-    };
-    let response = handle(&fetch, invocation(70), last).await.unwrap();
-    assert!(response.messages.is_empty());
-    // The next execution need not start at once.
-    assert!(response.result.left.is_empty());
-    assert_eq!(response.result.failed[0].message_id.as_ref(), "m");
-    assert_eq!(response.result.failed[0].error, "MeshUnavailable");
-    let row = fetch.rows.of("m");
-    assert_eq!(row.attempts, Some(1));
-    let error = row.error.unwrap();
-    assert!(
-        error.starts_with("MeshUnavailable: not one part"),
-        "{error}"
+    for (before, waits) in [(0, false), (4, true)] {
+        let mut fetch = fetch(&[("m", vec![bytes(20 * MIB, 1)]), ("good", vec![])]);
+        fetch.messages.stuck_after = Some(0);
+        let message = "m".parse().unwrap();
+        fetch
+            .rows
+            .change(&message, |row| row.attempts = Some(before));
+        let request = last_round(&["good", "m"]);
+        let response = handle(&fetch, invocation(70), request).await.unwrap();
+        assert_eq!((response.messages.len(), response.stored_count), (0, 1));
+        // The next execution need not start at once.
+        assert!(response.result.left.is_empty());
+        assert_eq!(response.result.failed[0].message_id.as_ref(), "m");
+        assert_eq!(response.result.failed[0].error, "MeshUnavailable");
+        let row = fetch.rows.of("m");
+        assert_eq!(row.attempts, Some(before + 1));
+        assert_eq!(row.next_attempt_at.is_some(), waits);
+        let error = row.error.unwrap();
+        assert!(error.contains("not one part of it was stored"), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_was_begun_at_the_end_of_the_last_round_has_not_failed() {
+    let messages = [
+        ("first", vec![bytes(20 * MIB, 1)]),
+        ("second", vec![bytes(20 * MIB, 2)]),
+    ];
+    let mut fetch = fetch(&messages);
+    fetch.settings.in_order = true;
+    fetch.messages.pace = Duration::from_secs(1);
+    // 25 seconds of work, of which 20 are the first's.
+    let request = last_round(&["first", "second"]);
+    let response = handle(&fetch, invocation(70), request).await.unwrap();
+    assert_eq!(
+        (response.stored_count, response.result.failed.len()),
+        (1, 0)
     );
+    assert_eq!(response.result.left[0].as_ref(), "second");
+    let row = fetch.rows.of("second");
+    assert_eq!((row.attempts, row.error), (Some(0), None));
 }
 
 #[tokio::test]
@@ -895,15 +923,17 @@ async fn a_pause_that_mesh_asks_for_is_no_attempt_of_a_message_under_way() {
     assert_eq!(fetch.rows.of("m").attempts, Some(0));
     // Or one before it in its own batch was.
     fetch.leases.0 = true;
-    fetch
-        .rows
-        .change(&"m".parse().unwrap(), |row| row.attempts = Some(1));
+    fetch.rows.change(&"m".parse().unwrap(), |row| {
+        row.attempts = Some(1);
+        row.counted_by = Some("execution".to_owned());
+    });
     fetch.settings.in_order = true;
     fetch.messages.pause = Some(600);
     let ids: Vec<_> = (0..AT_ONCE).map(|n| n.to_string()).collect();
     let ids: Vec<_> = ids.iter().map(String::as_str).collect();
     let mut request = batch(&ids);
-    request.messages.extend(again(&begun).messages);
+    // Whether or not a part of it was stored.
+    request.messages.push(batch(&["m"]).messages.remove(0));
     handle(&fetch, invocation(900), request).await.unwrap();
     assert_eq!(fetch.rows.of("m").attempts, Some(0));
 }
