@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from stack.chaos import Ageing
 from stack.checks import Message, outcome
 from stack.metrics import figures
@@ -62,10 +63,11 @@ def test_a_message_that_was_begun_and_vanished_is_counted(pipeline, mailbox):
     assert line["logReference"] == "MESHTRACK0009"
 
 
-def test_a_message_whose_row_can_not_be_read_is_counted(pipeline, mailbox, other):
+@pytest.mark.parametrize("status", ["unheard of", "failed"])
+def test_a_message_whose_row_can_not_be_read_is_counted(pipeline, mailbox, other, status):
     message_id = Message(other, mailbox, b"left out").send(pipeline.stack)
     row, dynamodb, table = {"id": {"S": f"in#{message_id}"}}, pipeline.stack.client("dynamodb"), f"{pipeline.name}-messages"
-    dynamodb.put_item(TableName=table, Item=row | {"status": {"S": "unheard of"}})
+    dynamodb.put_item(TableName=table, Item=row | {"status": {"S": status}})
     assert pipeline.poll(mailbox)[-1]["output"]["statusCode"] == 204
     (line,) = counted(pipeline, "poll-mailbox", message_id)
     assert (line["logReference"], line["mailbox"]) == ("MESHPOLL0004", mailbox)
@@ -82,7 +84,7 @@ def test_a_message_whose_id_can_not_be_used_is_counted(pipeline, mailbox):
 
 
 def test_every_figure_has_its_alarm_and_every_alarm_of_ours_its_figure(pipeline):
-    functions = ("fetch-message-chunk", "poll-mailbox", "track-message")
+    functions = ("fetch-message-chunk", "poll-mailbox", "send-message-chunk", "track-message")
     groups = [f"/aws/lambda/{pipeline.name}-{function}" for function in functions]
     describe = pipeline.stack.client("logs").describe_metric_filters
     filters = [one for group in groups for one in describe(logGroupName=group)["metricFilters"]]

@@ -165,13 +165,14 @@ def test_a_poll_without_the_right_password(pipeline, mailbox, other, wrong):
     assert pipeline.get(f"inbound/{mailbox}/{message_id}.dat")["Body"] == CONTENT
 
 
-def test_an_input_that_is_no_poll(pipeline):
-    started = pipeline.stack.client("stepfunctions").start_execution(
-        stateMachineArn=pipeline.machine("get-messages"), input='{"mailbox": "../X26ABC1"}'
-    )
+@pytest.mark.parametrize(
+    ("given", "said"), [({"mailbox": "../X26ABC1"}, "names no mailbox"), ({}, '{"mailbox": "<mailbox id>"}'), ({"mailbox_id": "X26ABC1"}, "has no mailbox")]
+)
+def test_an_input_that_is_no_poll(pipeline, given, said):
+    started = pipeline.stack.client("stepfunctions").start_execution(stateMachineArn=pipeline.machine("get-messages"), input=json.dumps(given))
     execution = pipeline.wait(started["executionArn"])
     assert (execution["status"], execution["error"]) == ("FAILED", "InvalidInput")
-    assert "mailbox" in execution["cause"]
+    assert said in json.loads(execution["cause"])["errorMessage"]
 
 
 @pytest.mark.parametrize("status", [404, 410])

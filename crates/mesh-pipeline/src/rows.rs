@@ -144,6 +144,14 @@ impl Status {
     pub fn as_str(self) -> &'static str {
         self.into()
     }
+
+    /// Whether a received message may have it.
+    pub fn is_inbound(self) -> bool {
+        matches!(
+            self,
+            Self::Receiving | Self::Received | Self::Acknowledged | Self::Gone
+        )
+    }
 }
 
 /// A recipient as rows, logs and events may carry it: `GPPROVIDER_…` holds an NHS number.

@@ -29,8 +29,9 @@ pub struct Invocation {
 /// Poll's request: the execution's input.
 #[derive(Debug, Clone, Deserialize)]
 pub struct PollRequest {
-    /// The mailbox to poll, in any case.
-    pub mailbox: String,
+    /// The mailbox to poll, in any case. It must be there: who leaves it out is told so.
+    #[serde(default)]
+    pub mailbox: Option<String>,
     /// `"true"`: only shake hands.
     #[serde(default)]
     pub handshake: Option<Flag>,
@@ -401,7 +402,7 @@ mod tests {
                 .enumerate()
                 .map(|(n, id)| match n % size {
                     0 => json!({"message_id": id, "error": "Runtime.OutOfMemory"}),
-                    _ => json!({"message_id": id}),
+                    _ => json!(id),
                 })
                 .collect();
             let left: Vec<_> = ids.iter().step_by(size).collect();

@@ -38,7 +38,12 @@ pub async fn handle<I: Inbox, L: HeldLeases + Leases, R: KnownRows>(
     invocation: Invocation,
     request: PollRequest,
 ) -> Result<PollResponse, Error> {
-    let mailbox: MailboxId = request.mailbox.parse().map_err(|error| {
+    let named = request.mailbox.ok_or_else(|| {
+        Error::InvalidInput(Fault::new(
+            r#"the execution's input has no mailbox: it must be {"mailbox": "<mailbox id>"}"#,
+        ))
+    })?;
+    let mailbox: MailboxId = named.parse().map_err(|error| {
         Error::InvalidInput(
             Fault::new("the execution's input names no mailbox that MESH could have")
                 .because(error),
@@ -244,12 +249,12 @@ async fn collect<I: Inbox, L, R: KnownRows>(
         };
         for id in page.messages {
             let row = rows.get(&layout::inbound_row(&id));
-            if row.is_some_and(|row| row.status.is_none()) {
+            if row.is_some_and(|row| !row.status.is_some_and(Status::is_inbound)) {
                 error!(
                     logReference = "MESHPOLL0004",
                     %mailbox,
                     message_id = %id,
-                    "left out: its row can't be read; remove or correct it"
+                    "left out: its row is none of a received message, somebody has changed it; docs/runbook.md#messages-gone says how to mend it"
                 );
                 continue;
             }

@@ -282,7 +282,7 @@ fn work(row: &Row, hold: &Hold) -> Result<Work, Error> {
     })();
     pinned.ok_or_else(|| {
         Error::InvalidInput(Fault::new(format!(
-            "row {} lacks what was pinned when it was claimed; put the object again",
+            "row {} lacks what was pinned when it was claimed: somebody has changed it; correct it, or ask the recipient whether the message came before you put the object again",
             row.id
         )))
     })

@@ -117,7 +117,11 @@ impl ReceivingRows for DynamoRows {
                     Changed::Refused(_) => Err(vanished(&id)),
                 }
             }
-            _ => Ok(Begun::Stored(row)),
+            Some(Status::Received | Status::Acknowledged) => Ok(Begun::Stored(row)),
+            // Not taken for stored, or MESH would be told to remove what is nowhere else.
+            _ => Err(Error::InvalidMessage(Fault::new(format!(
+                "row {id} has a status that no received message has: somebody has changed it; docs/runbook.md#messages-gone says how to mend it"
+            )))),
         }
     }
 

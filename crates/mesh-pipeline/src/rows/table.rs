@@ -93,7 +93,7 @@ impl DynamoRows {
                 if pending.is_some() {
                     if pause > LAST_PAUSE {
                         return Err(Error::AwsUnavailable(Fault::new(
-                            "reading message rows: DynamoDB keeps leaving some out",
+                            "reading message rows: DynamoDB keeps leaving some out; it is tried again, and if it lasts look at the table's throttling",
                         )));
                     }
                     tokio::time::sleep(pause).await;
@@ -147,9 +147,8 @@ impl DynamoRows {
 
 /// A row that can't be read is known by its id alone, so that it is in the way of no other.
 fn parse_or_name(item: HashMap<String, AttributeValue>) -> Row {
-    let id = item.get("id").and_then(|id| id.as_s().ok()).cloned();
+    let id = id_of(&item);
     parse(item).unwrap_or_else(|failure| {
-        let id = id.unwrap_or_default();
         error!(row = id, error = failure.chain(), "left out");
         Row {
             id,
@@ -159,18 +158,52 @@ fn parse_or_name(item: HashMap<String, AttributeValue>) -> Row {
 }
 
 pub(super) fn parse(item: HashMap<String, AttributeValue>) -> Result<Row, Error> {
+    let id = id_of(&item);
     serde_dynamo::from_item(item).map_err(|error| {
+        let remedy = if id.starts_with("out#") {
+            "correct it, and don't delete it: without it its object would be sent again"
+        } else {
+            "docs/runbook.md#messages-gone says how to mend it"
+        };
+        // What begins with "row out#…" is taken for an error of an open row, which the sweep sends: this one it can't read either.
         Error::InvalidInput(
-            Fault::new("a row of the messages table is not one of ours; remove or correct it")
-                .because(error),
+            Fault::new(format!(
+                "the row {id} can't be read: somebody has changed it; {remedy}"
+            ))
+            .because(error),
         )
     })
+}
+
+fn id_of(item: &HashMap<String, AttributeValue>) -> String {
+    let id = item.get("id").and_then(|id| id.as_s().ok());
+    id.cloned().unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use aws_sdk_dynamodb::config::{BehaviorVersion, Config};
+
+    #[test]
+    fn a_row_that_somebody_has_changed_is_named_with_what_to_do() {
+        for (id, remedy) in [
+            ("out#1", "don't delete it"),
+            ("in#1", "docs/runbook.md#messages-gone"),
+        ] {
+            let texts = [("id", id), ("status", "unheard of")];
+            let item =
+                texts.map(|(name, text)| (name.to_owned(), AttributeValue::S(text.to_owned())));
+            let Err(Error::InvalidInput(fault)) = parse(HashMap::from(item)) else {
+                panic!("{id} was read");
+            };
+            let text = fault.to_string();
+            assert!(
+                text.starts_with(&format!("the row {id} ")) && text.contains(remedy),
+                "{text}"
+            );
+        }
+    }
 
     #[test]
     fn a_closed_row_is_kept_for_as_many_days_as_the_settings_say() {
