@@ -18,6 +18,12 @@ LAMBDA_SERVICE = {
     "Lambda.AWSLambdaException",
     "Lambda.SdkClientException",
     "Lambda.TooManyRequestsException",
+    # In a VPC: a function that nobody called for weeks gets its network interfaces again, which can be had up to a limit.
+    "Lambda.ResourceNotReadyException",
+    "Lambda.EC2ThrottledException",
+    "Lambda.EC2UnexpectedException",
+    "Lambda.ENILimitReachedException",
+    "Lambda.SubnetIPAddressLimitReachedException",
 }
 CRASHES = {"Lambda.Unknown", "Runtime.ExitError", "Runtime.OutOfMemory", "Sandbox.Timedout", "States.Timeout"}
 OF_AWS = LAMBDA_SERVICE | CRASHES | {"States.ALL", "DynamoDB.ConditionalCheckFailedException"}
@@ -211,7 +217,7 @@ def test_what_failed_before_it_had_a_row_is_kept():
 
     assert has_a_row("row out#0123: no password")
     # A key has any text: it must not pass for a row.
-    for message in ("no password", "reading outbound/out#1", 'reading "errorMessage":"row out#1"', "making row out#0123: busy"):
+    for message in ("no password", "reading outbound/out#1", 'reading "errorMessage":"row out#1"', "making row out#0123: busy", "the row out#0123 can't be read"):
         assert not has_a_row(message), message
     # The last try fails the execution at a task: one that ends in a Fail state would fail again when it is redriven.
     for state in (told["Next"], machine[others["Next"]]["Default"], machine["Keep the event"]["Next"]):
