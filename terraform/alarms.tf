@@ -26,14 +26,15 @@ locals {
   }
 
   # Lines that are counted: of messages which MESH has lost, or which are left out, and of a certificate that expires soon.
-  counted = {
-    MESHFETCH0014 = { metric = "messages-gone", log_group = aws_cloudwatch_log_group.fetch_message_chunk.name }
-    MESHTRACK0009 = { metric = "messages-gone", log_group = aws_cloudwatch_log_group.track_message.name }
-    MESHMBOX0007  = { metric = "messages-gone", log_group = aws_cloudwatch_log_group.poll_mailbox.name }
-    MESHPOLL0004  = { metric = "messages-gone", log_group = aws_cloudwatch_log_group.poll_mailbox.name }
-    # Every function logs it; polls and handshakes come by schedule.
-    MESHMBOX0008 = { metric = "certificate-expires", log_group = aws_cloudwatch_log_group.poll_mailbox.name }
-  }
+  counted = { for one in [
+    { reference = "MESHFETCH0014", metric = "messages-gone", log_group = aws_cloudwatch_log_group.fetch_message_chunk.name },
+    { reference = "MESHTRACK0009", metric = "messages-gone", log_group = aws_cloudwatch_log_group.track_message.name },
+    { reference = "MESHMBOX0007", metric = "messages-gone", log_group = aws_cloudwatch_log_group.poll_mailbox.name },
+    { reference = "MESHPOLL0004", metric = "messages-gone", log_group = aws_cloudwatch_log_group.poll_mailbox.name },
+    # Every function logs it; polls and handshakes come by schedule, but not to a mailbox that only sends.
+    { reference = "MESHMBOX0008", metric = "certificate-expires", log_group = aws_cloudwatch_log_group.poll_mailbox.name },
+    { reference = "MESHMBOX0008", metric = "certificate-expires", log_group = aws_cloudwatch_log_group.send_message_chunk.name, by = "-send" },
+  ] : "${one.reference}${try(one.by, "")}" => one }
 
   machines = {
     get-messages   = { arn = aws_sfn_state_machine.get_messages.arn, says = "What was not stored stays in MESH." }
@@ -156,7 +157,7 @@ resource "aws_cloudwatch_log_metric_filter" "counted" {
   for_each       = var.alarms_enabled ? local.counted : {}
   name           = "${local.name}-${each.value.metric}-${each.key}"
   log_group_name = each.value.log_group
-  pattern        = "{ $.logReference = \"${each.key}\" }"
+  pattern        = "{ $.logReference = \"${each.value.reference}\" }"
 
   metric_transformation {
     namespace = local.alarm_namespace

@@ -101,6 +101,7 @@ run "by_default" {
       "/aws/lambda/demo-mesh-poll-mailbox { $.logReference = \"MESHMBOX0007\" }"         = "messages-gone"
       "/aws/lambda/demo-mesh-poll-mailbox { $.logReference = \"MESHPOLL0004\" }"         = "messages-gone"
       "/aws/lambda/demo-mesh-poll-mailbox { $.logReference = \"MESHMBOX0008\" }"         = "certificate-expires"
+      "/aws/lambda/demo-mesh-send-message-chunk { $.logReference = \"MESHMBOX0008\" }"   = "certificate-expires"
     }
     error_message = "what the lines that are counted say"
   }

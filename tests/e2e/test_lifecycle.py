@@ -221,21 +221,29 @@ def test_a_bad_secret_fails_both_ways_until_it_is_mended(stack, instance, name, 
 
 
 def test_a_certificate_that_expires_soon_is_told_of(stack, instance):
-    def told():
-        found = [json.loads(line) for line in instance.function_logs("poll-mailbox", "MESHMBOX0008")]
-        assert all(figures(instance, line, "poll-mailbox") == {"certificate-expires": 1.0} for line in found)
+    def told(function):
+        found = [json.loads(line) for line in instance.function_logs(function, "MESHMBOX0008")]
+        assert all(figures(instance, line, function) == {"certificate-expires": 1.0} for line in found)
         return [line["days_left"] for line in found]
 
+    def send(name):
+        message = Message(MAILBOXES[2], OTHER, b"sent before the certificate expires")
+        return instance.wait_sent(name, instance.put(name, message.body, message.metadata))
+
     assert instance.poll(MAILBOXES[2])[-1]["status"] == "SUCCEEDED"
-    assert told() == []
+    send("outbound/valid for long.txt")
+    assert told("poll-mailbox") + told("send-message-chunk") == []
     instance.put_secret("MESH_CLIENT_KEY", stack.file("expiring.key"))
     swap(instance, "MESH_CLIENT_CERT", stack.file("expiring.pem"))
     try:
         assert instance.poll(MAILBOXES[2])[-1]["status"] == "SUCCEEDED"
+        # A mailbox that only sends has no polls.
+        send("outbound/valid for days.txt")
     finally:
         instance.put_secret("MESH_CLIENT_KEY", stack.file("client.key"))
         swap(instance, "MESH_CLIENT_CERT", stack.file("client.pem"))
-    assert told() == [19]
+    assert told("poll-mailbox") == [19]
+    assert told("send-message-chunk") == [19]
 
 
 def test_a_certificate_of_another_ca_fails_the_poll(stack, instance):
