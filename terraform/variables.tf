@@ -234,7 +234,7 @@ variable "mesh_url" {
 
 variable "mailbox_ids" {
   type        = set(string)
-  description = "MESH mailboxes to receive from, in upper case. Sending needs no entry here."
+  description = "MESH mailboxes to receive from, in upper case. Any mailbox that has a password may send without an entry, but only one that is listed shakes hands with MESH, and gets MESH's reports on what it sent."
   nullable    = false
 
   # 50: an EventBridge target's id, `GetMessages<mailbox>`, may have 64 characters.
@@ -299,12 +299,12 @@ variable "mailboxes" {
       for id in flatten([for mailbox in var.mailboxes : concat([mailbox.id], mailbox.outbound_mappings[*].dest_mailbox)]) :
       can(regex("^[A-Z0-9_-]{1,50}$", id))
     ])
-    error_message = "id and dest_mailbox of mailboxes must be MESH mailbox ids such as X26HC005: upper-case letters, digits, hyphens and underscores, at most 50."
+    error_message = "id and dest_mailbox of mailboxes must be MESH mailbox ids such as X26HC005: upper-case letters, digits, hyphens and underscores, at most 50. Not so: ${join(", ", [for id in distinct(flatten([for mailbox in var.mailboxes : concat([mailbox.id], mailbox.outbound_mappings[*].dest_mailbox)])) : id if !can(regex("^[A-Z0-9_-]{1,50}$", id))])}."
   }
 
   validation {
     condition     = length(distinct(var.mailboxes[*].id)) == length(var.mailboxes)
-    error_message = "An id is in mailboxes twice: put its outbound_mappings into one entry."
+    error_message = "An id is in mailboxes twice: put its outbound_mappings into one entry. These: ${join(", ", [for id in distinct(var.mailboxes[*].id) : id if length([for mailbox in var.mailboxes : mailbox if mailbox.id == id]) > 1])}."
   }
 
   # The folder names sender and recipient, and nothing else.
@@ -312,12 +312,12 @@ variable "mailboxes" {
     condition = alltrue([
       for mailbox in var.mailboxes : length(distinct(mailbox.outbound_mappings[*].dest_mailbox)) == length(mailbox.outbound_mappings)
     ])
-    error_message = "A mailbox of mailboxes has two outbound_mappings to the same dest_mailbox, but a folder outbound_<id>_to_<dest_mailbox> has one workflow: keep one, and give the other objects mex-from, mex-to and mex-workflowid as metadata."
+    error_message = "A mailbox of mailboxes has two outbound_mappings to the same dest_mailbox, but a folder outbound_<id>_to_<dest_mailbox> has one workflow: keep one, and give the other objects mex-from, mex-to and mex-workflowid as metadata. These: ${join(", ", [for mailbox in var.mailboxes : mailbox.id if length(distinct(mailbox.outbound_mappings[*].dest_mailbox)) < length(mailbox.outbound_mappings)])}."
   }
 
   validation {
     condition     = alltrue([for workflow in flatten(var.mailboxes[*].outbound_mappings[*].workflow_id) : length(workflow) > 0])
-    error_message = "A workflow_id of mailboxes is empty: MESH needs one for each message."
+    error_message = "A workflow_id of mailboxes is empty: MESH needs one for each message. Of: ${join(", ", [for mailbox in var.mailboxes : mailbox.id if !alltrue([for workflow in mailbox.outbound_mappings[*].workflow_id : length(workflow) > 0])])}."
   }
 }
 
@@ -463,7 +463,7 @@ variable "send_messages_enabled" {
 
 variable "send_max_concurrency" {
   type        = number
-  description = "Objects that are sent at once: Lambda concurrency that is reserved for sending. Default: no limit but the account's."
+  description = "Objects that are sent at once: Lambda concurrency that is reserved for sending. Others wait, about five days at most, and no alarm sounds for that. Default: no limit but the account's."
   default     = null
 
   validation {

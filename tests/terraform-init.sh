@@ -17,7 +17,7 @@ dir=$1
 shift
 
 if ! command -v terraform >/dev/null; then
-  echo "terraform is missing: install Terraform 1.9 or later (https://developer.hashicorp.com/terraform/install)" >&2
+  echo "terraform is missing: install Terraform 1.11 or later (https://developer.hashicorp.com/terraform/install)" >&2
   exit 1
 fi
 

@@ -110,6 +110,8 @@ def test_an_object_whose_event_was_lost_is_found_and_sent(pipeline, run, sender,
     def lost(since):
         return {line.split(" ", 2)[0]: line.split(" ", 2)[1:] for line in run("event-lost", 0, SINCE=f"{since:%Y-%m-%dT%H:%M:%S}").splitlines()}
 
+    with pytest.raises(AssertionError, match="SINCE"):
+        run("event-lost", 0, SINCE="")
     assert version not in lost(put_at + datetime.timedelta(seconds=2))
     found = lost(put_at)
     assert known_version not in found
@@ -206,6 +208,11 @@ def test_a_held_row_is_found_closed_and_its_object_sent_again(pipeline, run, sen
     change(pipeline, row, status="held", due="held", error="UncertainSend: it can't be known", expires_at=None)
     assert row in run("held", 0).split()
     assert json.loads(run("held", 1, ROW=row))["status"] == {"S": "held"}
+    held = pipeline.row(row)
+    assert run("held", 2, ROW=row, OUTCOME=f"{outcome}.", OPERATOR="A. Nurse") == "OUTCOME must be delivered or failed"
+    with pytest.raises(AssertionError, match="OPERATOR"):
+        run("held", 2, ROW=row, OUTCOME=outcome, OPERATOR="")
+    assert pipeline.row(row) == held
     run("held", 2, ROW=row, OUTCOME=outcome, OPERATOR="A. Nurse")
     closed = pipeline.row(row)
     assert (closed["status"], closed["error"]) == (outcome, "Closed by A. Nurse after asking the recipient")

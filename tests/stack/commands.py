@@ -9,13 +9,13 @@ from pathlib import Path
 from .servers import TESTS
 
 
-def blocks(document):
-    """A document's commands (```sh) by section and their number in it; those marked `sh aws` are for AWS alone."""
+def blocks(document, wanted="sh"):
+    """A document's blocks of a language by section and their number in it; commands marked `sh aws` are for AWS alone."""
     found, section = {}, ""
     for heading, language, text in re.findall(r"^## ([^\n]+)$|^ *```([\w ]+)\n(.*?)^ *```$", document.read_text(), re.MULTILINE | re.DOTALL):
         if heading:
             section = heading
-        elif language == "sh":
+        elif language == wanted:
             found[section, sum(1 for one in found if one[0] == section)] = text
     return found
 

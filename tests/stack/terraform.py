@@ -37,7 +37,7 @@ class Terraform:
     def init(self, example_variables, module_variables, others=None, example="minimal"):
         """Copies an example, writes the variables and further blocks of the module (`others`), initialises."""
         if not shutil.which("terraform"):
-            raise StackError("terraform is missing: install Terraform 1.9 or later and put it on the PATH")
+            raise StackError("terraform is missing: install Terraform 1.11 or later and put it on the PATH")
         self.folder.mkdir(parents=True, exist_ok=True)
         for file in (MODULE / "examples" / example).iterdir():
             if file.is_file():

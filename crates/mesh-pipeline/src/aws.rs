@@ -68,7 +68,7 @@ where
             let text = service.err().message().filter(|_| quote);
             let text = text.map(|text| format!(" {text}")).unwrap_or_default();
             Error::AwsRefused(Fault::new(format!(
-                "{what}: AWS answered {status} {code}{text}; check the function's role, the key policy and that the resource exists"
+                "{what}: AWS answered {status} {code}{text}; if it is a resource of your own, tell the module of it and its key (secrets_kms_key_arns, legacy_inbound_bucket_arns, legacy_inbound_kms_key_arns); else look at permissions_boundary, at your organisation's policies and whether the resource exists"
             )))
         }
         SdkError::ConstructionFailure(_) => {
