@@ -97,10 +97,13 @@ pub async fn handle<M: Mailboxes, R: Rows, E: Sends>(
             Due::Receive | Due::Poison => by - stuck::SETTLED,
             _ => by,
         };
-        let page = track
-            .rows
-            .due(tick.due, by, tick.after.as_ref(), PAGE)
-            .await?;
+        let after = tick.after.as_ref();
+        let page = match track.rows.due(tick.due, by, after, PAGE).await {
+            Ok(page) => page,
+            // What there is to tell is told first: it would be told minutes later otherwise, since its rows are looked at.
+            Err(_) if !told.is_empty() => break,
+            Err(failure) => return Err(failure),
+        };
         if !track.work(page.rows, &mut tick, &mut told, left).await {
             break;
         }

@@ -28,6 +28,8 @@ struct State {
     starts: Vec<(String, String)>,
     starts_fail: bool,
     sending_is_off: bool,
+    // Pages of it can't be had.
+    unread: Option<Due>,
     // Received messages that MESH still has, and those that it was told of.
     holds: Vec<String>,
     acknowledged: Vec<String>,
@@ -76,6 +78,9 @@ impl DueRows for World {
         after: Option<&Cursor>,
         limit: u32,
     ) -> Result<Page, Error> {
+        if self.state().unread == Some(due) {
+            return Err(Error::AwsUnavailable(Fault::new("busy")));
+        }
         let by = clock::iso(by);
         let mut found: Vec<_> = self
             .state()
@@ -709,6 +714,25 @@ async fn an_event_that_was_not_put_is_told_again_and_mesh_is_not_asked_again() {
         assert_eq!(world.state().asked.len(), 1);
         assert_eq!(world.row(&row).announced, Some(true));
     }
+}
+
+#[tokio::test]
+async fn what_there_is_to_tell_does_not_wait_for_rows_that_can_not_be_read() {
+    let (world, track) = track();
+    let row = sent(&world, 1, "acknowledged");
+    world.state().unread = Some(Due::Receive);
+    let answer = call(&track, 300, TrackRequest::default()).await;
+    assert_eq!((answer.events.len(), answer.complete), (1, false));
+    let invocation = || Invocation {
+        execution: "e1".to_owned(),
+        deadline: clock::now() + Duration::minutes(5),
+    };
+    // The next invocation notes that it was told, and says what is wrong.
+    let failure = handle(&track, invocation(), next(&answer)).await;
+    assert_eq!(failure.unwrap_err().name(), "AwsUnavailable");
+    assert_eq!(world.row(&row).announced, Some(true));
+    world.state().unread = None;
+    tick_on(&track, &answer).await;
 }
 
 #[tokio::test]
